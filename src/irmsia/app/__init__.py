@@ -1,0 +1,1 @@
+"""Composition root: settings become objects, objects become roles. Use cases that need several rooms stand here."""

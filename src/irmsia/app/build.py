@@ -1,0 +1,159 @@
+"""From a fitted network to a bundle: rules from validation, graph, golden records, figures of the sealed part."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from irmsia import __version__
+from irmsia.app.evaluate import Judge, measure_phantoms, measure_sealed
+from irmsia.bundles.golden import GoldenRecord, PhantomSource, RealSource, make_record, write_records
+from irmsia.bundles.manifest import HowMade, ManifestFields, Metric
+from irmsia.bundles.pack import write_bundle
+from irmsia.datasets.sealed import parse_sealed
+from irmsia.evaluation.report import Figure
+from irmsia.findings.vocabulary import PHANTOM_REGION
+from irmsia.imaging.phantoms import GOLDEN_SEEDS, PHANTOM_VERSION, make_phantom, qa_set
+from irmsia.networks.diagnostic import MultiHeadDiagnosticModel
+from irmsia.training.cases import CaseRow, Cases
+from irmsia.training.checkpoint import load_weights
+from irmsia.training.export import ExportedOutputs, export_onnx, output_names, sealed_network
+from irmsia.training.fit import BEST, make_model
+from irmsia.training.freeze import REFUSAL_FILE, Frozen, PartOutputs, freeze
+from irmsia.training.predict import predict
+from irmsia.training.recipe import Recipe
+from irmsia.training.starter import INTENDED_USE, LICENCE, LIMITATIONS, NAME, VERSION, starter_spec
+
+_LIBRARIES = ("torch", "timm", "onnx", "onnxscript", "numpy", "opencv-python-headless", "openvino")
+
+
+def build_bundle(work: Path, data: Path, out: Path, *, recipe: Recipe, key: Ed25519PrivateKey) -> str:
+    """Freeze, export, measure and pack, signed by ``key``; return the new bundle's id.
+
+    Raises:
+        BundleRejectedError: what was made could not be loaded again.
+    """
+    cases = Cases.load(work / "cases")
+    model = make_model(recipe)
+    load_weights(work / "run" / BEST, model)
+    sealed_model = sealed_network(model, recipe.size)
+    frozen = freeze(
+        recipe,
+        _outputs(sealed_model, cases, "train"),
+        _outputs(sealed_model, cases, "validation"),
+        slices=sealed_model.statistic_slices(),
+        intended_use=INTENDED_USE,
+    )
+    sealed_list = (work / "sealed.jsonl").read_bytes()
+    judge = Judge(frozen.rules, frozen.scorer, starter_spec(recipe.size), TorchInfer(sealed_model))
+    figures = measure_sealed(judge, data, parse_sealed(sealed_list.decode("utf-8"))) + measure_phantoms(judge, qa_set())
+    files = {
+        "models/model.onnx": export_onnx(sealed_model, recipe.size),
+        # safetensors writes the memory of an array as it lies, also of a transposed one
+        REFUSAL_FILE: save({name: np.ascontiguousarray(array) for name, array in frozen.scorer.to_arrays().items()}),
+        "golden.jsonl": write_records(golden_records(judge, data, cases.rows)),
+        "sealed.jsonl": sealed_list,
+    }
+    fields = _fields(recipe, frozen, figures, made=_how_made(recipe, cases, model, sealed_list))
+    return write_bundle(out, fields, files, key=key, replace=True)
+
+
+class TorchInfer:
+    """The sealed torch network at fp32, called as a runtime's session is."""
+
+    def __init__(self, model: MultiHeadDiagnosticModel) -> None:
+        self._graph = ExportedOutputs(model).eval()
+        self._names = output_names(model)
+
+    @torch.no_grad()
+    def __call__(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+        """Map (N, 1, S, S) to the graph's named outputs."""
+        outputs = self._graph(torch.from_numpy(np.ascontiguousarray(batch)))
+        return {name: output.numpy() for name, output in zip(self._names, outputs, strict=True)}
+
+
+def golden_records(judge: Judge, data: Path, rows: Sequence[CaseRow]) -> Iterator[GoldenRecord]:
+    """Yield the records of phantoms of reserved seeds, then of validation images, evenly over the regions' terms."""
+    for phantom in map(make_phantom, GOLDEN_SEEDS):
+        truth = phantom.truth
+        source = PhantomSource(version=PHANTOM_VERSION, kind=truth.kind, lesion=truth.lesion_kind, seed=truth.seed)
+        yield _record(judge, phantom.data, source)
+    for row in golden_rows(rows):
+        yield _record(judge, (data / row.name).read_bytes(), RealSource(input_sha256=row.file_sha256))
+
+
+def golden_rows(rows: Sequence[CaseRow]) -> list[CaseRow]:
+    """Return validation images, one group once, taken in turn from every term of every region."""
+    first_of_group = {row.group: row for row in rows if row.part == "validation" and row.region != PHANTOM_REGION}
+    queues: dict[tuple[str, str], list[CaseRow]] = {}
+    for row in sorted(first_of_group.values(), key=lambda row: row.file_sha256):
+        queues.setdefault((row.region, row.term), []).append(row)
+    turns = [(turn, key, row) for key, queue in queues.items() for turn, row in enumerate(queue)]
+    return [row for _, _, row in sorted(turns, key=lambda item: item[:2])][: len(GOLDEN_SEEDS)]
+
+
+def _record(judge: Judge, content: bytes, source: PhantomSource | RealSource) -> GoldenRecord:
+    judgement = judge.judge(content)
+    return make_record(
+        source,
+        frame_sha256=judgement.image.info.frame_sha256,
+        fingerprint=judgement.prepared.fingerprint(),
+        outputs=judgement.outputs,
+        verdict=judgement.verdict,
+        scores=judge.scorer.score_all(judgement.outputs.statistics),
+    )
+
+
+def _outputs(model: MultiHeadDiagnosticModel, cases: Cases, part: str) -> PartOutputs:
+    indices = cases.indices(part)
+    return PartOutputs([cases.rows[index] for index in indices], predict(model, cases.tensors, indices))
+
+
+def _fields(recipe: Recipe, frozen: Frozen, figures: Sequence[Figure], *, made: HowMade) -> ManifestFields:
+    return ManifestFields(
+        name=NAME,
+        version=VERSION,
+        licence=LICENCE,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        preprocessing=starter_spec(recipe.size),
+        rules=frozen.rules,
+        limitations=LIMITATIONS,
+        metrics=tuple(_metric(figure) for figure in figures if np.isfinite(figure.estimate.value)),
+        how_made=made,
+    )
+
+
+def _metric(figure: Figure) -> Metric:
+    estimate = figure.estimate
+    return Metric(
+        name=figure.name,
+        value=round(estimate.value, 4),
+        low=round(estimate.low, 4),
+        high=round(estimate.high, 4),
+        n=estimate.n,
+        groups=estimate.groups,
+        part="test",
+    )
+
+
+def _how_made(recipe: Recipe, cases: Cases, model: MultiHeadDiagnosticModel, sealed_list: bytes) -> HowMade:
+    names = sorted(f"{row.file_sha256} {row.region} {row.term} {row.part}" for row in cases.rows)
+    return HowMade(
+        software=f"irmsia {__version__}",
+        seed=recipe.seed,
+        samples_seen=recipe.epochs * recipe.steps_per_epoch * recipe.batch_size,
+        data_digest=hashlib.sha256("\n".join(names).encode()).hexdigest(),
+        sealed_digest=hashlib.sha256(sealed_list).hexdigest(),
+        libraries={name: version(name).split("+")[0] for name in _LIBRARIES},
+        parameters=sum(value.numel() for value in model.parameters()),
+        architecture=recipe.backbone,
+    )

@@ -1,0 +1,112 @@
+"""Settings -> objects. The one place where a local or a remote implementation is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from irmsia.app.configure import find_server, running_target
+from irmsia.app.remote import RemoteInference
+from irmsia.bundles.store import BundleStore
+from irmsia.imaging.guard import DecoderPool
+from irmsia.imaging.pseudonym import load_or_create_key
+from irmsia.imaging.types import ImageInfo
+from irmsia.inference.engine import Engine
+from irmsia.inference.protocol import InferenceService
+from irmsia.settings.tree import EngineSettings, Settings
+
+
+@contextmanager
+def open_service(settings: Settings, server: str | None, *, at_most: int | None = None) -> Iterator[InferenceService]:
+    """What answers: the engine in this process, or the server at ``server`` (``HOST:PORT``, or ``auto``).
+
+    Args:
+        settings: the tree.
+        server: null for this process.
+        at_most: how many images will be asked; no more workers than that are started.
+
+    Raises:
+        UnavailableError: no server answers.
+        ModelNotFoundError, BundleRejectedError: this process has no model to answer with.
+    """
+    if server is not None:
+        with open_remote(find_server(settings, server)) as remote:
+            yield remote
+    else:
+        workers = min(settings.engine.workers, at_most or settings.engine.workers)
+        with open_pool(settings, workers) as pool, open_engine(settings, pool, workers) as engine:
+            yield engine
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Every door that is up, by name, and a reader of headers for what no answer carries."""
+
+    services: Mapping[str, InferenceService]
+    inspect: Callable[[bytes], ImageInfo]
+
+
+@contextmanager
+def open_doors(settings: Settings, server: str | None) -> Iterator[Doors]:
+    """This process, and the server at ``server``; null takes the one that runs here, if any.
+
+    Raises:
+        UnavailableError: the server that was named does not answer.
+    """
+    target = find_server(settings, server) if server is not None else running_target(settings)
+    workers = settings.engine.workers
+    with ExitStack() as stack:
+        services: dict[str, InferenceService] = {}
+        if target is not None:
+            services["grpc"] = stack.enter_context(open_remote(target))
+        pool = stack.enter_context(open_pool(settings, workers))
+        services["process"] = stack.enter_context(open_engine(settings, pool, workers))
+        yield Doors(dict(sorted(services.items(), reverse=True)), pool.inspect)
+
+
+@contextmanager
+def open_remote(target: str) -> Iterator[RemoteInference]:
+    """A server that has answered once, or UnavailableError."""
+    remote = RemoteInference(target)
+    try:
+        remote.health()
+        yield remote
+        remote.close()
+    finally:
+        remote.close(timeout=0)
+
+
+@contextmanager
+def open_pool(settings: Settings, workers: int) -> Iterator[DecoderPool]:
+    """Decoder children, gone afterwards."""
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    pool = DecoderPool(workers, settings.limits, pseudonym_key=load_or_create_key(settings.home))
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+@contextmanager
+def open_engine(settings: Settings, pool: DecoderPool, workers: int) -> Iterator[Engine]:
+    """An engine whose model answers. Admitted work is answered at the end, but not after an error or Ctrl-C.
+
+    Raises:
+        ModelNotFoundError, BundleRejectedError: there is no model to answer with.
+    """
+    engine = Engine(pool, BundleStore(settings.home).load, _with_workers(settings.engine, workers))
+    try:
+        engine.start(warm=workers > 1)
+        engine.wait_ready()
+        yield engine
+        engine.close()
+    except BaseException:
+        pool.close()  # so that no worker waits for an answer that nobody wants any more
+        raise
+    finally:
+        engine.close(timeout=0)
+
+
+def _with_workers(engine: EngineSettings, workers: int) -> EngineSettings:
+    return engine.model_copy(update={"workers": workers})

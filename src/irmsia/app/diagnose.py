@@ -1,0 +1,76 @@
+"""Answer many files: several at once, given back in the order asked for; maps written as files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from irmsia import durable
+from irmsia.app.inputs import InputFile
+from irmsia.app.ordered import run_ordered
+from irmsia.errors import InvalidRequestError
+from irmsia.findings.types import Diagnosis, Explanation
+from irmsia.findings.vocabulary import list_terms
+from irmsia.inference.protocol import DiagnoseRequest, InferenceService
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnoseOptions:
+    """What is asked for every file. ``maps``: the explanation and its picture; ``term``: the one to explain."""
+
+    maps: bool = False
+    term: str | None = None
+    model: str | None = None
+    all_findings: bool = False
+
+    def __post_init__(self) -> None:
+        if self.term is not None and self.term not in {term.code for term in list_terms()}:
+            raise InvalidRequestError(f"there is no term {self.term[:40]!r}")
+
+
+def diagnose_files(
+    service: InferenceService, files: Sequence[InputFile], options: DiagnoseOptions, *, ahead: int = 16
+) -> Iterator[tuple[InputFile, Diagnosis]]:
+    """Yield each file with its answer, in order, while up to ``ahead`` files are being worked on."""
+    return run_ordered(files, lambda file: service.submit(_request(file, options)), ahead=ahead)
+
+
+def write_maps(folder: Path, answer: Diagnosis) -> list[Path]:
+    """Write the map (``.npy``, float32, signed contributions) and the overlay (``.png``) of one answer, if it has any.
+
+    The names are made of the input's name and the start of its digest, so that equal names do not meet.
+    """
+    shown = answer.explanation
+    if shown is None:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = answer.evidence.input_sha256 if answer.evidence is not None else None
+    stem = ".".join([Path(answer.input or "image").name or "image", (digest or "")[:8], shown.term])
+    written = [folder / f"{stem}.npy"]
+    durable.write_bytes(written[0], _npy(shown))
+    if shown.overlay_png is not None:
+        written.append(folder / f"{stem}.png")
+        durable.write_bytes(written[1], shown.overlay_png)
+    return written
+
+
+def _request(file: InputFile, options: DiagnoseOptions) -> DiagnoseRequest:
+    return DiagnoseRequest(
+        input=file.name,
+        source=file.path,
+        heatmap=options.maps,
+        overlay=options.maps,
+        term=options.term,
+        model=options.model,
+        all_findings=options.all_findings,
+    )
+
+
+def _npy(shown: Explanation) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.frombuffer(shown.map, "<f4").reshape(shown.shape), allow_pickle=False)
+    return buffer.getvalue()

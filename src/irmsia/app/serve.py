@@ -1,0 +1,106 @@
+"""The server role: checks what would be unsafe, starts the engine, opens the doors, proves itself when asked."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from irmsia.app.compose import Doors, open_engine, open_pool, open_remote
+from irmsia.errors import CancelledError, IrmsiaError, UnavailableError, UnsafeSettingsError
+from irmsia.imaging.guard import DecoderPool
+from irmsia.inference.protocol import InferenceService
+from irmsia.server.address import loopback_address, require_free_port
+from irmsia.server.grpc.config import GrpcServerConfig
+from irmsia.server.grpc.serve import serve
+from irmsia.server.run_file import RunningServer
+from irmsia.settings.tree import Settings
+from irmsia.telemetry import format_stack, get_logger, log_event
+
+Check = Callable[[Doors, RunningServer], bool]
+
+_log = get_logger(__name__)
+
+
+def run_server(settings: Settings, *, on_ready: Callable[[RunningServer], None], check: Check | None = None) -> int:
+    """Serve until SIGTERM or Ctrl-C and return the exit code: 0, or 1 when the ``check`` failed.
+
+    Args:
+        settings: the tree.
+        on_ready: called when requests are taken.
+        check: called after that on a thread of its own with every open door; False stops the server.
+
+    Raises:
+        UnsafeSettingsError: an address that is not loopback, or a private file that others may read.
+        AddressInUseError: the port is taken.
+        ModelNotFoundError, BundleRejectedError: there is no model to serve.
+    """
+    config = _grpc_config(settings)
+    require_free_port(loopback_address(config.host), config.port)
+    require_private_files(settings.home)
+    workers = settings.engine.workers
+    with open_pool(settings, workers) as pool, open_engine(settings, pool, workers) as engine:
+        proof = _Proof(engine, pool, check)
+
+        def ready(server: RunningServer) -> None:
+            on_ready(server)
+            proof.start(server)
+
+        serve(engine, config, settings.home, on_ready=ready)
+    return 1 if proof.failed else 0
+
+
+def require_private_files(home: Path) -> None:
+    """Refuse to start where a secret of this machine is readable by others (safety.md A5).
+
+    Raises:
+        UnsafeSettingsError: one is.
+    """
+    if os.name != "posix":
+        return
+    for path in [*home.glob("private/*"), *home.glob("*.key")]:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise UnsafeSettingsError(f"{path.name} holds a secret that other users may read; chmod 600 it")
+
+
+class _Proof:
+    """The check of a server by itself, on a thread of its own."""
+
+    def __init__(self, engine: InferenceService, pool: DecoderPool, check: Check | None) -> None:
+        self.failed = False
+        self._engine = engine
+        self._pool = pool
+        self._check = check
+
+    def start(self, server: RunningServer) -> None:
+        if self._check is not None:
+            threading.Thread(target=self._run, args=(self._check, server), name="irmsia-qa", daemon=True).start()
+
+    def _run(self, check: Check, server: RunningServer) -> None:
+        try:
+            with open_remote(server.grpc_target) as remote:
+                doors = Doors({"process": self._engine, "grpc": remote}, self._pool.inspect)
+                self.failed = not check(doors, server)
+        except (CancelledError, UnavailableError):
+            return  # the server was stopped meanwhile
+        except Exception as error:  # noqa: BLE001 - edge of a thread: a check that breaks has failed
+            code = error.code if isinstance(error, IrmsiaError) else "INTERNAL"
+            log_event(_log, logging.ERROR, "check broke", code=code, stack=format_stack(error))
+            self.failed = True
+        if self.failed:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _grpc_config(settings: Settings) -> GrpcServerConfig:
+    server = settings.server
+    return GrpcServerConfig(
+        host=server.host,
+        port=server.grpc_port,
+        image_bytes=server.message_bytes,
+        request_s=server.request_seconds,
+        grace_s=server.grace_seconds,
+    )

@@ -1,0 +1,61 @@
+"""Verify a model on this machine: the golden records of its bundle, real images found by their digest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from irmsia.app.compose import open_pool
+from irmsia.app.inputs import Skipped, list_inputs
+from irmsia.app.models import load_model
+from irmsia.inference.runtimes.protocol import Precision
+from irmsia.inference.verify import VerificationReport, verify_bundle
+from irmsia.settings.tree import Settings
+
+
+def verify_model(settings: Settings, name: str | None, *, data: Path | None, precision: str) -> VerificationReport:
+    """Run the golden records of a bundle on this machine.
+
+    Args:
+        settings: the tree.
+        name: as `load_model`.
+        data: folder in which the real images are looked up by their digest; null: they are NOT CHECKED.
+        precision: f32, bf16, int8 or auto.
+
+    Raises:
+        ModelNotFoundError, BundleRejectedError: as `load_model`.
+    """
+    bundle = load_model(settings, name)
+    with open_pool(settings, 1) as pool:
+        return verify_bundle(
+            bundle,
+            pool.prepare,
+            resolve=find_by_digest(data, settings.limits.file_bytes),
+            runtime=settings.engine.runtime,
+            precision=Precision(precision),
+        )
+
+
+def find_by_digest(folder: Path | None, most_bytes: int) -> Callable[[str], bytes | None]:
+    """A function from the SHA-256 of a whole file to its bytes. The folder is read once, at the first question."""
+    index: dict[str, Path] | None = None
+
+    def resolve(digest: str) -> bytes | None:
+        nonlocal index
+        if index is None:
+            index = _index(folder, most_bytes) if folder is not None else {}
+        path = index.get(digest)
+        return path.read_bytes() if path is not None else None
+
+    return resolve
+
+
+def _index(folder: Path, most_bytes: int) -> dict[str, Path]:
+    files = (file.path for file in list_inputs([str(folder)], Skipped()))
+    return {_digest(path): path for path in files if path.is_file() and path.stat().st_size <= most_bytes}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

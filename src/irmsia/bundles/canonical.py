@@ -1,0 +1,67 @@
+"""Canonical JSON (RFC 8785) and the bundle id: one manifest has one id, however its text is laid out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import NoReturn
+
+import rfc8785
+
+from irmsia.errors import BundleRejectedError
+
+
+def parse_json(text: bytes) -> object:
+    """The value of strict JSON ``text``: UTF-8, finite and exact numbers, no key twice in one object.
+
+    Raises:
+        BundleRejectedError: anything else.
+    """
+    try:
+        return json.loads(
+            text.decode("utf-8"), parse_int=_number, parse_constant=_refuse_constant, object_pairs_hook=_unique
+        )
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise BundleRejectedError(f"not valid JSON: {_reason(error)}") from error
+
+
+def canonical_bytes(value: object) -> bytes:
+    """``value`` as RFC 8785 writes it: sorted keys, no white space, shortest numbers.
+
+    Raises:
+        BundleRejectedError: an unfinite number, an integer beyond 2**53, a key that is no string.
+    """
+    try:
+        return rfc8785.dumps(value)  # type: ignore[arg-type]  # rfc8785 checks the type itself
+    except (rfc8785.CanonicalizationError, ValueError, RecursionError) as error:
+        raise BundleRejectedError(f"no canonical JSON: {_reason(error)}") from error
+
+
+def bundle_id(canonical_manifest: bytes) -> str:
+    """SHA-256 (64 hex digits) of the manifest's canonical bytes."""
+    return hashlib.sha256(canonical_manifest).hexdigest()
+
+
+def _number(digits: str) -> int | float:
+    """A JSON number is a double: from 2**53 on only the digits that RFC 8785 writes for one are taken."""
+    value = int(digits)
+    if abs(value) < 2**53:
+        return value
+    if rfc8785.dumps(float(value)) != digits.encode("ascii"):
+        raise ValueError("an integer that no double holds")
+    return float(value)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a finite number")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("an object holds a key twice")
+    return result
+
+
+def _reason(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error).split("\n", 1)[0][:200]

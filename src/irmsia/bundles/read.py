@@ -1,0 +1,94 @@
+"""Reading a folder that nobody trusts yet: every regular file once, into memory, following no link."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from irmsia.errors import BundleRejectedError, NotFoundError
+
+MAX_FILES = 64
+MAX_BYTES = 512 * 1024 * 1024
+"""Of all files together."""
+
+_MAX_DEPTH = 4
+
+
+def read_folder(path: Path) -> dict[str, bytes]:
+    """POSIX name -> content of every file below ``path``.
+
+    Raises:
+        NotFoundError: there is no such directory.
+        BundleRejectedError: a link, a device, a pipe, too many files or bytes, a folder that cannot be read.
+    """
+    files: dict[str, bytes] = {}
+    with _opened_directory(path) as descriptor:
+        _read_into(files, descriptor, PurePosixPath())
+    return files
+
+
+def check_name(name: str) -> None:
+    """Nothing when ``name`` is a plain relative POSIX path within the bundle.
+
+    Raises:
+        BundleRejectedError: absolute, ``..``, empty parts, a backslash, a control character, too deep.
+    """
+    parts = name.split("/")
+    plain = all(part not in {"", ".", ".."} and part.isprintable() and not {"\\", ":"} & set(part) for part in parts)
+    if not plain or len(parts) > _MAX_DEPTH or len(name) > 200:
+        raise BundleRejectedError(f"a file name that no bundle may hold: {name[:80]!r}")
+
+
+@contextmanager
+def _opened_directory(path: Path) -> Iterator[int]:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError as error:
+        raise NotFoundError("there is no such bundle") from error
+    except OSError as error:
+        raise BundleRejectedError("the bundle is not a folder that can be read") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read_into(files: dict[str, bytes], directory: int, prefix: PurePosixPath) -> None:
+    for entry in sorted(os.listdir(directory)):
+        name = str(prefix / entry)
+        check_name(name)
+        descriptor = _open_entry(entry, directory, name)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISDIR(mode):
+                _read_into(files, descriptor, prefix / entry)
+            elif stat.S_ISREG(mode):
+                files[name] = _read_file(descriptor, name, MAX_BYTES - sum(map(len, files.values())))
+            else:
+                raise BundleRejectedError(f"{name!r} is not a regular file")
+        finally:
+            os.close(descriptor)
+        if len(files) > MAX_FILES:
+            raise BundleRejectedError(f"more than {MAX_FILES} files")
+
+
+def _open_entry(entry: str, directory: int, name: str) -> int:
+    try:
+        # O_NONBLOCK: opening a named pipe must not wait for its writer.
+        return os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    except OSError as error:
+        raise BundleRejectedError(f"{name!r} is a link or cannot be read") from error
+
+
+def _read_file(descriptor: int, name: str, room: int) -> bytes:
+    size = os.fstat(descriptor).st_size
+    if size > room:
+        raise BundleRejectedError(f"{name!r} exceeds the size limit of a bundle")
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        data = file.read(size + 1)
+    if len(data) != size:
+        raise BundleRejectedError(f"{name!r} changes while it is read")
+    return data

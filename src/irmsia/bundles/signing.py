@@ -1,0 +1,156 @@
+"""Who vouches for a bundle: Ed25519 over its id, keys that are trusted, the key of this machine.
+
+Key files are PEM. A private key lies in ``IRMSIA_HOME/private`` (0700) with mode 0600 and never anywhere else.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import BaseModel, ConfigDict
+
+from irmsia import durable
+from irmsia.errors import BundleRejectedError, UnsafeSettingsError
+
+PACKAGE_KEYS = Path(__file__).parent / "keys"
+_CONTEXT = b"irmsia-bundle-v1\n"
+
+
+class Signature(BaseModel):
+    """Content of signature.json. Both values are base64: SHA-256 of the raw public key, and the 64 signature bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key_id: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Public keys by key id, and the bundle ids that are refused whoever signed them."""
+
+    keys: Mapping[str, Ed25519PublicKey]
+    revoked: frozenset[str] = frozenset()
+
+
+def make_key() -> Ed25519PrivateKey:
+    """A new private key, in memory only."""
+    return Ed25519PrivateKey.generate()
+
+
+def key_id(public: Ed25519PublicKey) -> str:
+    """Base64 of the SHA-256 of the raw 32 bytes of the public key."""
+    return base64.b64encode(hashlib.sha256(public.public_bytes_raw()).digest()).decode("ascii")
+
+
+def public_pem(key: Ed25519PrivateKey) -> bytes:
+    """The public half of ``key`` as a ``*.pub`` file holds it."""
+    return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def sign(identity: str, key: Ed25519PrivateKey) -> Signature:
+    """Signature over ASCII ``irmsia-bundle-v1``, a line feed and the bundle id."""
+    raw = key.sign(_CONTEXT + identity.encode("ascii"))
+    return Signature(key_id=key_id(key.public_key()), signature=base64.b64encode(raw).decode("ascii"))
+
+
+def check(identity: str, signature: Signature, trust: Trust) -> None:
+    """Nothing when a trusted key signed ``identity`` and it is not revoked.
+
+    Raises:
+        BundleRejectedError: an untrusted key, a wrong signature, a revoked id.
+    """
+    if identity in trust.revoked:
+        raise BundleRejectedError(f"the bundle {identity[:12]} is revoked")
+    public = trust.keys.get(signature.key_id)
+    if public is None:
+        raise BundleRejectedError("signed by a key that is not trusted here")
+    try:
+        public.verify(base64.b64decode(signature.signature, validate=True), _CONTEXT + identity.encode("ascii"))
+    except (InvalidSignature, binascii.Error, ValueError) as error:
+        raise BundleRejectedError("the signature does not fit the manifest") from error
+
+
+def machine_key(home: Path) -> Ed25519PrivateKey:
+    """The private key of this machine, made at the first call; its public half is trusted here from then on.
+
+    Raises:
+        UnsafeSettingsError: others may read the key file, or it holds no Ed25519 key.
+        OSError: what the file system says.
+    """
+    private = home / "private"
+    private.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = private / "machine.pem"
+    if not path.exists():
+        durable.create_bytes(path, _private_pem(make_key()), mode=0o600)
+    key = _read_private(path)
+    (home / "keys").mkdir(parents=True, exist_ok=True)
+    durable.create_bytes(home / "keys" / "machine.pub", public_pem(key), mode=0o644)
+    return key
+
+
+def read_trust(home: Path | None, *, package_keys: Path = PACKAGE_KEYS) -> Trust:
+    """Keys of the package and of ``home/keys``, and the ids in ``home/revoked.txt`` (one a line, # for remarks).
+
+    Raises:
+        UnsafeSettingsError: a ``*.pub`` file that holds no Ed25519 public key, a revoked line that is no id.
+    """
+    folders = [package_keys] if home is None else [package_keys, home / "keys"]
+    publics = [_read_public(path) for folder in folders for path in sorted(folder.glob("*.pub"))]
+    return Trust({key_id(public): public for public in publics}, _read_revoked(home))
+
+
+def _read_revoked(home: Path | None) -> frozenset[str]:
+    if home is None:
+        return frozenset()
+    try:
+        text = (home / "revoked.txt").read_text("ascii")
+    except FileNotFoundError:
+        return frozenset()
+    lines = [line.split("#", 1)[0].strip().lower() for line in text.splitlines()]
+    identities = [line for line in lines if line]
+    # A line that names nothing would silently revoke nothing.
+    if not all(re.fullmatch(r"[0-9a-f]{64}", line) for line in identities):
+        raise UnsafeSettingsError("revoked.txt holds a line that is no bundle id (64 hex digits)")
+    return frozenset(identities)
+
+
+def _read_public(path: Path) -> Ed25519PublicKey:
+    try:
+        key = serialization.load_pem_public_key(path.read_bytes())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise UnsafeSettingsError(f"the key file {path.name} holds no public key") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise UnsafeSettingsError(f"the key file {path.name} holds no Ed25519 public key")
+    return key
+
+
+def _read_private(path: Path) -> Ed25519PrivateKey:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    with os.fdopen(descriptor, "rb") as file:
+        if os.fstat(file.fileno()).st_mode & 0o077:
+            raise UnsafeSettingsError("others may read this machine's private key; set its mode to 0600")
+        data = file.read()
+    try:
+        key = serialization.load_pem_private_key(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise UnsafeSettingsError("this machine's key file holds no private key") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise UnsafeSettingsError("this machine's key file holds no Ed25519 key")
+    return key
+
+
+def _private_pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )

@@ -1,0 +1,191 @@
+"""The card of one answer in the terminal: what was decided, on what grounds, how sure, and with what evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from irmsia.cli.consoles import printable
+from irmsia.findings.types import Decision, Diagnosis, Finding, Reason, State, Urgency
+
+DECISION_STYLES = {Decision.ACCEPT: "green", Decision.REFER: "yellow", Decision.REFUSE: "magenta"}
+REASON_WORDS = {
+    Reason.BLANK: "the picture is blank",
+    Reason.QC_SUBJECT: "a test object that is not one of ours",
+    Reason.WRONG_MODALITY: "the model is not meant for this kind of image",
+    Reason.WRONG_REGION: "the model is not meant for this part of the body",
+    Reason.UNKNOWN_REGION: "the picture looks like none of the regions the model knows",
+    Reason.REGION_CONFLICT: "the header names another region than the picture shows",
+    Reason.OUT_OF_DISTRIBUTION: "the picture is unlike those the model learnt from",
+    Reason.OUTSIDE_POPULATION: "the age is outside the population the model was measured on",
+    Reason.AMBIGUOUS: "more than one answer fits, or none does",
+    Reason.INCONSISTENT: "the signs contradict each other",
+    Reason.BORDERLINE: "too close to the threshold",
+}
+_LEVEL_STYLES = {
+    **dict.fromkeys(("VERY_LOW", "LOW", "normal", "minimal", Urgency.ROUTINE), "green"),
+    **dict.fromkeys(("MODERATE", "mild", "moderate", Urgency.URGENT), "yellow"),
+    **dict.fromkeys(("HIGH", "severe"), "red"),
+    **dict.fromkeys(("CRITICAL", "critical", Urgency.EMERGENCY), "bold red"),
+}
+_STATE_STYLES = {State.PRESENT: "bold", State.ABSENT: "dim", State.NOT_ASSESSED: "dim italic"}
+_BAR = 20
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def make_card(answer: Diagnosis) -> Panel:
+    """Return the card of one answer. It holds nothing that the answer does not."""
+    body = _error_body(answer) if answer.error is not None else _answer_body(answer)
+    return Panel(
+        Group(*body),
+        title=Text(f" {printable(answer.input or 'image')} ", style="bold"),
+        title_align="left",
+        subtitle=Text(f" {answer.disclaimer} ", style="dim"),
+        subtitle_align="left",
+        border_style=_border(answer),
+        box=box.ROUNDED,
+        padding=(1, 2),
+    )
+
+
+def _border(answer: Diagnosis) -> str:
+    if answer.error is not None or answer.decision is None:
+        return "red"
+    return DECISION_STYLES[answer.decision]
+
+
+def _error_body(answer: Diagnosis) -> Iterator[RenderableType]:
+    if answer.error is not None:
+        yield Text.assemble((" FAILED ", "reverse bold red"), "  ", (answer.error.code, "bold"))
+        yield Padding(Text(printable(answer.error.message)), (1, 0, 0, 0))
+    yield from _evidence(answer)
+
+
+def _answer_body(answer: Diagnosis) -> Iterator[RenderableType]:
+    yield _headline(answer)
+    if answer.primary is not None:
+        yield Padding(_levels(answer), (1, 0, 0, 0))
+    if answer.findings:
+        yield Padding(_findings(answer), (1, 0, 0, 0))
+    yield from _evidence(answer)
+    yield from _warnings(answer)
+
+
+def _headline(answer: Diagnosis) -> RenderableType:
+    decision = answer.decision or Decision.REFUSE
+    line = Text.assemble((f" {decision} ", f"reverse bold {DECISION_STYLES[decision]}"))
+    if answer.reason is not None:
+        line.append(f"  {answer.reason}", style="bold")
+        line.append(f"  {REASON_WORDS[answer.reason]}")
+    grid = Table.grid(expand=True)
+    grid.add_column()
+    grid.add_column(justify="right", no_wrap=True)
+    about = "  ".join(printable(part) for part in (answer.region, answer.modality) if part)
+    grid.add_row(line, Text(about, style="cyan"))
+    return grid
+
+
+def _levels(answer: Diagnosis) -> RenderableType:
+    """Primary with its bar, then risk, severity and urgency in one line."""
+    grid = _rows()
+    if answer.primary is not None:
+        p, label = answer.primary.probability, answer.primary.label.replace("_", " ")
+        grid.add_row(Text("abnormal"), _bar(p), _percent(p), Text(label, "bold"))
+    if answer.risk is not None:
+        bar = _bar(answer.risk.score / 100)
+        grid.add_row(Text("risk"), bar, Text(f"{answer.risk.score:.1f} "), _level(answer.risk.level))
+    levels = Text()
+    if answer.severity is not None:
+        levels.append("severity ", "dim").append_text(_level(answer.severity.level)).append("   ")
+    if answer.urgency is not None:
+        levels.append("urgency ", "dim").append_text(_level(answer.urgency))
+    return Group(grid, levels)
+
+
+def _findings(answer: Diagnosis) -> RenderableType:
+    grid = _rows()
+    for finding in sorted(answer.findings, key=_by_weight):
+        style = _STATE_STYLES[finding.state]
+        p = finding.probability
+        bar, percent = (_bar(p), _percent(p)) if p is not None else (Text(), Text("-"))
+        grid.add_row(Text(printable(finding.label), style), bar, percent, Text(finding.state.replace("_", " "), style))
+    if answer.conformal_set is None:
+        return grid
+    terms = ", ".join(answer.conformal_set.terms)
+    return Group(grid, Text.assemble((f"in the {answer.conformal_set.coverage:.0%} set  ", "dim"), printable(terms)))
+
+
+def _by_weight(finding: Finding) -> tuple[int, float]:
+    return list(State).index(finding.state), -(finding.probability or 0.0)
+
+
+def _evidence(answer: Diagnosis) -> Iterator[RenderableType]:
+    lines = list(_evidence_lines(answer))
+    if lines:
+        yield Padding(Text("\n".join(lines), style="dim"), (1, 0, 0, 0))
+
+
+def _evidence_lines(answer: Diagnosis) -> Iterator[str]:
+    model, evidence, time = answer.model, answer.evidence, answer.timings_ms
+    parts = []
+    if model is not None:
+        parts.append(f"model {model.name} {model.version} ({model.id[:12]})")
+    if time is not None:
+        parts.append(f"{time.total:.0f} ms")
+    if parts:
+        yield printable("   ".join(parts))
+    if evidence is not None and evidence.input_sha256:
+        frame = f"   frame {evidence.frame_sha256[0][:16]}" if evidence.frame_sha256 else ""
+        yield printable(f"file {evidence.input_sha256[:16]}{frame}")
+        yield printable(f"decoder {evidence.decoder or '-'}   {evidence.software or ''}")
+    if answer.frames is not None:
+        yield f"{answer.frames.analysed} of {answer.frames.total} frames analysed"
+    if answer.explanation is not None:
+        rows, columns = answer.explanation.shape
+        yield printable(f"map of {answer.explanation.term} by {answer.explanation.method}, {rows} x {columns} cells")
+
+
+def _warnings(answer: Diagnosis) -> Iterator[RenderableType]:
+    if not answer.warnings:
+        return
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(style="yellow", no_wrap=True)
+    grid.add_column(style="dim")
+    for warning in answer.warnings:
+        grid.add_row("!", Text.assemble((f"{warning.code} ", "yellow"), printable(warning.text)))
+    yield Padding(grid, (1, 0, 0, 0))
+
+
+def _rows() -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(min_width=20)
+    grid.add_column(width=_BAR, no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True, min_width=6)
+    grid.add_column()
+    return grid
+
+
+def _bar(share: float) -> Text:
+    """A bar of 20 cells in steps of an eighth of a cell."""
+    eighths = round(min(1.0, max(0.0, share)) * _BAR * 8)
+    full, rest = divmod(eighths, 8)
+    filled = "█" * full + (_EIGHTHS[rest] if rest else "")
+    return Text.assemble((filled, _heat(share)), ("·" * (_BAR - len(filled)), "dim"))
+
+
+def _heat(share: float) -> str:
+    return "green" if share < 0.35 else "yellow" if share < 0.65 else "red"
+
+
+def _percent(share: float) -> Text:
+    return Text(f"{share:.1%}")
+
+
+def _level(level: str) -> Text:
+    return Text(level.replace("_", " "), _LEVEL_STYLES.get(level, ""))

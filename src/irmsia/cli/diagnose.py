@@ -1,0 +1,102 @@
+"""`irmsia diagnose`: answer images, in this process or by a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from irmsia.cli.consoles import note
+from irmsia.cli.options import AllFindings, AsJson, Batch, Maps, ModelName, Paths, Server, Term
+
+if TYPE_CHECKING:
+    from irmsia.app.diagnose import DiagnoseOptions
+    from irmsia.app.inputs import InputFile, Skipped
+    from irmsia.cli.meter import Meter
+    from irmsia.findings.types import Diagnosis
+
+EXAMPLE = """Examples:
+
+[bold]irmsia diagnose chest.jpeg[/bold]
+
+[bold]irmsia diagnose scans/ --json > answers.jsonl[/bold]
+
+[bold]irmsia diagnose scan.dcm --server auto --heatmap maps/[/bold]"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=EXAMPLE)(diagnose)
+
+
+def diagnose(
+    paths: Paths,
+    server: Server = None,
+    heatmap: Maps = None,
+    term: Term = None,
+    model: ModelName = None,
+    all_findings: AllFindings = False,
+    batch: Batch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Answer images: findings with probabilities, a risk, a decision that may refer or refuse, the evidence.
+
+    Works in this process unless [bold]--server[/bold] is given. Answers come in the order asked for.
+
+    A refusal is an answer; the exit code is 1 when a file could not be read.
+    """
+    from irmsia.app.diagnose import DiagnoseOptions, write_maps
+    from irmsia.app.inputs import Skipped, list_inputs
+
+    wanted = heatmap is not None or term is not None
+    options = DiagnoseOptions(maps=wanted, term=term, model=model, all_findings=all_findings)
+    skipped = Skipped()
+    files = list_inputs(paths, skipped)
+
+    def show(answer: Diagnosis, meter: Meter) -> None:
+        if heatmap is not None:
+            write_maps(heatmap, answer)
+        _print(answer, meter, as_json=as_json)
+
+    failed = _answer(files, options, server, skipped, show) if files else set()
+    if sentence := skipped.sentence():
+        note(sentence)
+    # A server that went away is exit 3; inputs that failed are exit 1, whatever their codes.
+    raise typer.Exit(3 if "UNAVAILABLE" in failed else 1 if failed else 0)
+
+
+def _answer(
+    files: Sequence[InputFile],
+    options: DiagnoseOptions,
+    server: str | None,
+    skipped: Skipped,
+    show: Callable[[Diagnosis, Meter], None],
+) -> set[str]:
+    """Show every answer but those of skipped files, and return the codes of what failed."""
+    from irmsia.app.compose import open_service
+    from irmsia.app.configure import read_settings
+    from irmsia.app.diagnose import diagnose_files
+    from irmsia.cli.meter import Meter
+
+    failed: set[str] = set()
+    with open_service(read_settings(), server, at_most=len(files)) as service, Meter(len(files), "answering") as meter:
+        for file, answer in diagnose_files(service, files, options):
+            meter.advance()
+            code = answer.error.code if answer.error is not None else None
+            if skipped.takes(file, code):
+                continue
+            failed.update([code] if code is not None else [])
+            show(answer, meter)
+    return failed
+
+
+def _print(answer: Diagnosis, meter: Meter, *, as_json: bool) -> None:
+    if as_json:
+        from irmsia.wire.json import diagnosis_to_line
+
+        typer.echo(diagnosis_to_line(answer))
+    else:
+        from irmsia.cli.card import make_card
+
+        meter.print(make_card(answer))

@@ -1,0 +1,71 @@
+"""The `irmsia` command: the table of commands, and the one edge where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from irmsia import DISCLAIMER, __version__
+from irmsia.cli import diagnose, health, image, models, qa, serve
+from irmsia.cli.consoles import fail
+from irmsia.errors import InternalError, IrmsiaError
+
+app = typer.Typer(
+    name="irmsia",
+    help=f"Medical-imaging AI: images in, calibrated answers out that may refuse. {DISCLAIMER}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+serve.register(app)
+diagnose.register(app)
+health.register(app)
+qa.register(app)
+app.add_typer(models.app)
+app.add_typer(image.app)
+
+
+@app.command(epilog="Example: [bold]irmsia version[/bold]")
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"irmsia {__version__}")
+
+
+def main() -> NoReturn:
+    """Run one command and leave with the exit code of contract section 4; never with a traceback."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would write lines of its own to standard error
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        app()
+    except IrmsiaError as error:
+        _leave(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - the edge: a bug is one line for people and a stack for the log
+        _log_bug(error)
+        _leave(InternalError("something went wrong inside; the log line above says where"))
+    sys.exit(0)
+
+
+def _leave(error: IrmsiaError) -> NoReturn:
+    from irmsia.wire.errors import exit_code
+
+    fail(error.code, error.message)
+    sys.exit(exit_code(error))
+
+
+def _log_bug(error: Exception) -> None:
+    from irmsia.telemetry import get_logger
+
+    get_logger("irmsia.cli").error("bug", exc_info=error)
+
+
+if __name__ == "__main__":
+    main()

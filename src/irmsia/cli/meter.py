@@ -1,0 +1,53 @@
+"""A progress bar on standard error that makes way for what is printed on standard output."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from irmsia.cli.consoles import make_console
+
+
+class Meter:
+    """Counts files done. Shown only in a terminal and for more than one file."""
+
+    def __init__(self, total: int, word: str) -> None:
+        self._console = make_console(stderr=True)
+        self._out = make_console()
+        self._shown = self._console.is_terminal and total > 1
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            disable=not self._shown,
+        )
+        self._task = self._bar.add_task(word, total=total)
+
+    def __enter__(self) -> Meter:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self) -> None:
+        """One more file is done."""
+        self._bar.advance(self._task)
+
+    def print(self, *renderables: RenderableType) -> None:
+        """Print to standard output. The bar steps aside where both are one terminal."""
+        if self._shown and self._out.is_terminal:
+            self._bar.stop()
+            self._out.print(*renderables)
+            self._bar.start()
+        else:
+            self._out.print(*renderables)

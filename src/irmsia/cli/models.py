@@ -1,0 +1,146 @@
+"""`irmsia models`: which models there are, what they are, whether they answer here as they did when built."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from irmsia.cli.consoles import make_console, print_json, printable
+from irmsia.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from irmsia.bundles.store import BundleEntry
+    from irmsia.inference.verify import RecordResult, VerificationReport
+
+app = typer.Typer(name="models", help="The models of this machine.", no_args_is_help=True)
+
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Name or id; else the active model.")]
+VERIFY_EXAMPLE = """Examples:
+
+[bold]irmsia models verify[/bold]
+
+[bold]irmsia models verify --data images/ --precision bf16[/bold]"""
+
+
+class PrecisionName(StrEnum):
+    """What `verify` may compute in."""
+
+    F32 = "f32"
+    BF16 = "bf16"
+    INT8 = "int8"
+    AUTO = "auto"
+
+
+@app.command("list", epilog="Example: [bold]irmsia models list[/bold]")
+def list_(as_json: AsJson = False) -> None:
+    """List the packaged starter and the bundles of this machine; the active one answers."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from irmsia.app.configure import read_settings
+    from irmsia.app.models import list_models
+
+    entries = list_models(read_settings())
+    if as_json:
+        for entry in entries:
+            print_json(_entry_to_json(entry))
+        return
+    table = Table("", "name", "version", "id", "regions", "problem", box=None, header_style="dim")
+    for entry in entries:
+        row = _entry_to_json(entry)
+        cells = (row["name"], row["version"], (row["id"] or "")[:12], " ".join(row["regions"]), row["problem"])
+        table.add_row("*" if entry.active else "", *(Text(printable(str(cell or ""))) for cell in cells))
+    make_console().print(table)
+
+
+@app.command(epilog="Example: [bold]irmsia models show starter[/bold]")
+def show(name: Name = None, as_json: AsJson = False) -> None:
+    """Show a model's card: what it is for, what was measured, where it fails. [bold]--json[/bold]: its manifest."""
+    from rich.markdown import Markdown
+
+    from irmsia.app.configure import read_settings
+    from irmsia.app.models import load_model
+
+    bundle = load_model(read_settings(), name)
+    if as_json:
+        print_json({"id": bundle.id, **bundle.manifest.model_dump(mode="json")})
+    else:
+        make_console().print(Markdown(bundle.card()))
+
+
+@app.command(epilog=VERIFY_EXAMPLE)
+def verify(
+    name: Name = None,
+    data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where the real images may lie.")] = None,
+    precision: Annotated[PrecisionName, typer.Option("--precision", help="What to compute in.")] = PrecisionName.F32,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that a model answers here as it did when it was built: its golden records are read and inferred again.
+
+    Phantoms are made anew. Real images are found by their digest in [bold]--data[/bold], else they are NOT CHECKED.
+    """
+    from irmsia.app.configure import read_settings
+    from irmsia.app.verify import verify_model
+
+    report = verify_model(read_settings(), name, data=data, precision=precision)
+    if as_json:
+        print_json(_report_to_json(report))
+    else:
+        _print_report(report)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+def _entry_to_json(entry: BundleEntry) -> dict[str, Any]:
+    bundle = entry.bundle
+    return {
+        "name": entry.name,
+        "version": bundle.manifest.version if bundle is not None else None,
+        "id": bundle.id if bundle is not None else None,
+        "active": entry.active,
+        "packaged": entry.packaged,
+        "regions": [group.region for group in bundle.manifest.rules.groups] if bundle is not None else [],
+        "problem": entry.problem,
+    }
+
+
+def _report_to_json(report: VerificationReport) -> dict[str, Any]:
+    return {
+        "bundle": report.bundle,
+        "runtime": report.runtime,
+        "precision": report.precision,
+        "ok": report.ok,
+        **_counts(report),
+        "flips": report.flips,
+        "max_dp": report.max_dp,
+        "problems": list(report.problems),
+        "failed": [{"record": result.name, "reasons": list(result.reasons)} for result in _failed(report)],
+    }
+
+
+def _print_report(report: VerificationReport) -> None:
+    console = make_console()
+    for problem in report.problems:
+        console.print(f"[red]FAIL[/red]  {escape(printable(problem))}", soft_wrap=True)
+    for result in _failed(report):
+        why = escape(printable("; ".join(result.reasons)))
+        console.print(f"[red]FAIL[/red]  {result.name}: {why}", soft_wrap=True)
+    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in _counts(report).items())
+    state = "[green]verified[/green]" if report.ok else "[red]NOT verified[/red]"
+    detail = f"{report.runtime} at {report.precision}, largest difference {report.max_dp:.1e}, {report.flips} flips"
+    console.print(f"{state}  {report.bundle[:12]}  {counts}  ({detail})", soft_wrap=True)
+
+
+def _counts(report: VerificationReport) -> dict[str, int]:
+    from irmsia.inference.verify import Status
+
+    return {status.value.lower(): report.count(status) for status in Status}
+
+
+def _failed(report: VerificationReport) -> list[RecordResult]:
+    from irmsia.inference.verify import Status
+
+    return [result for result in report.results if result.status is Status.FAIL]

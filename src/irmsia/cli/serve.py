@@ -1,0 +1,69 @@
+"""`irmsia serve`: the server in the foreground."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from irmsia.cli.consoles import make_console
+
+if TYPE_CHECKING:
+    from irmsia.app.compose import Doors
+    from irmsia.server.run_file import RunningServer
+
+EXAMPLE = """Examples:
+
+[bold]irmsia serve[/bold]
+
+[bold]irmsia serve --grpc-port 50061 --qa[/bold]"""
+
+Host = Annotated[str | None, typer.Option("--host", help="A loopback address. [dim]Default: 127.0.0.1[/dim]")]
+HttpPort = Annotated[
+    int | None, typer.Option("--port", min=0, max=65535, help="HTTP, from a later version on. [dim]Default: 8000[/dim]")
+]
+GrpcPort = Annotated[
+    int | None, typer.Option("--grpc-port", min=0, max=65535, help="gRPC; 0: a free one. [dim]Default: 50051[/dim]")
+]
+Proof = Annotated[bool, typer.Option("--qa", help="Check every door with phantoms first; stop if a check fails.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=EXAMPLE)(serve)
+
+
+def serve(host: Host = None, port: HttpPort = None, grpc_port: GrpcPort = None, qa: Proof = False) -> None:
+    """Serve until Ctrl-C or SIGTERM; admitted work is finished first."""
+    from irmsia.app.configure import read_settings
+    from irmsia.app.serve import run_server
+
+    settings = read_settings(host=host, port=port, grpc_port=grpc_port)
+    raise typer.Exit(run_server(settings, on_ready=_announce, check=_prove if qa else None))
+
+
+def _announce(server: RunningServer) -> None:
+    make_console(stderr=True).print(f"serving gRPC on {server.grpc_target}, Ctrl-C stops", style="bold")
+
+
+def _prove(doors: Doors, server: RunningServer) -> bool:
+    """Run the quality assurance, print its table and what to type next."""
+    from irmsia.app.qa import run_qa
+    from irmsia.cli.qa import print_reports
+
+    reports = list(run_qa(doors.services, doors.inspect))
+    print_reports(reports)
+    if all(report.ok for report in reports):
+        make_console().print(_next_steps(server.grpc_target))
+    return all(report.ok for report in reports)
+
+
+def _next_steps(target: str) -> str:
+    steps = {
+        f"irmsia diagnose IMAGE --server {target}": "answer DICOM, PNG or JPEG files",
+        "irmsia health": "ask how the server is",
+        "irmsia --help": "everything else",
+    }
+    width = max(map(len, steps))
+    lines = (f"  .venv/bin/{command:<{width}}  [dim]{what}[/dim]" for command, what in steps.items())
+    return "\n".join(["\n[bold]It runs.[/bold] In another terminal:\n", *lines, "\nCtrl-C here stops it."])

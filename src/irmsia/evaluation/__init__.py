@@ -1,0 +1,1 @@
+"""From answers and truth to metrics with intervals; knows neither networks nor bundles."""

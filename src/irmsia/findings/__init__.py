@@ -1,0 +1,1 @@
+"""What an answer means: vocabulary, calibration, decision order, rule tables. Numpy only."""

@@ -1,0 +1,1 @@
+"""Images in: read any format, guard, look, preprocess, geometry, phantoms."""

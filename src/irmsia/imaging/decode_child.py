@@ -1,0 +1,150 @@
+"""The decoder child: one process that reads hostile bytes so that no other has to. Started by `irmsia.imaging.guard`.
+
+It takes its socket as a file descriptor, limits its own memory, and handles one input at a time until the pool closes
+the socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from irmsia.errors import IrmsiaError
+from irmsia.imaging.decode_task import Order, Task, Terms
+from irmsia.imaging.decode_wire import (
+    Accepted,
+    Done,
+    Failed,
+    PeerGoneError,
+    Ready,
+    Tick,
+    receive_bytes,
+    receive_message,
+    send_message,
+)
+
+TICK_EVERY_S = 0.1
+_MAPPED_FROM = 64 << 20  # larger files are mapped: their pages are the kernel's, not this process's
+_ALARM_GRACE_S = 5.0
+
+
+# pydicom imports every codec plug-in it finds; none is used here, and one of them aborts on some files.
+_UNUSED_PLUGINS = ("gdcm", "jpeg_ls", "libjpeg", "openjpeg", "rle")
+
+
+def main(descriptor: int) -> None:
+    """Serve the pool until it closes the socket."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    _silence()
+    link = socket.socket(fileno=descriptor)
+    with contextlib.suppress(PeerGoneError):
+        terms: Terms = receive_message(link, trusted=True)
+        _warm_up()
+        _limit_memory(terms.limits.child_bytes)
+        send_message(link, Ready())
+        while True:
+            _serve(link, terms)
+
+
+def _silence() -> None:
+    """Codecs print; nothing of it may reach the terminal or a log."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+
+
+def _warm_up() -> None:
+    """Import what the first image would import, so that it does not pay for it."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(_UNUSED_PLUGINS))  # None there makes their import fail
+    from irmsia.imaging.formats import dicom, jpeg, png
+
+    del dicom, jpeg, png
+
+
+def _limit_memory(allowed: int) -> None:
+    """At most ``allowed`` bytes beyond what the process holds now.
+
+    RLIMIT_DATA counts private memory and no mapped file; the address space is limited as well, more widely.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return
+    held = {line.split(":")[0]: line.split()[1] for line in status.read_text().splitlines() if line.startswith("Vm")}
+    for limit, name in ((resource.RLIMIT_DATA, "VmData"), (resource.RLIMIT_AS, "VmSize")):
+        # Mapped input files count as address space: room for one of the largest allowed size.
+        room = allowed if limit == resource.RLIMIT_DATA else 2 * allowed + (1 << 30)
+        _, hard = resource.getrlimit(limit)
+        most = int(held[name]) * 1024 + room
+        resource.setrlimit(limit, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _serve(link: socket.socket, terms: Terms) -> None:
+    order: Order = receive_message(link, trusted=True)
+    clock = _Clock(link, terms.limits.frame_seconds)
+    with _input_of(link, order) as data:
+        send_message(link, Accepted())
+        answer = _run(order.task, data, terms, clock)
+    clock.stop()
+    send_message(link, answer)
+
+
+@contextlib.contextmanager
+def _input_of(link: socket.socket, order: Order) -> Any:
+    if not order.by_descriptor:
+        yield memoryview(receive_bytes(link))
+        return
+    _, descriptors, _, _ = socket.recv_fds(link, 1, 1)
+    if not descriptors:
+        raise PeerGoneError
+    with os.fdopen(descriptors[0], "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size < _MAPPED_FROM:
+            yield memoryview(file.read())
+            return
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        yield memoryview(mapped)  # unmapped when the last view of it goes
+
+
+def _run(task: Task, data: memoryview, terms: Terms, clock: _Clock) -> Done | Failed:
+    try:
+        clock.tick(0)
+        return Done(task.run(data, terms.limits, terms.pseudonym_key, clock.tick))
+    except IrmsiaError as error:
+        return Failed(error.code, error.message)
+    except MemoryError:
+        return Failed("LIMIT_EXCEEDED", "the image takes more memory than a decoder may use")
+    except Exception:  # noqa: BLE001 - the edge of the process: a bug of ours is INTERNAL and not the end of the child
+        return Failed("INTERNAL", "reading the image failed")
+
+
+class _Clock:
+    """Tells the pool that frames pass, and ends this very process where none does and nobody else ends it."""
+
+    def __init__(self, link: socket.socket, frame_seconds: float) -> None:
+        self._link = link
+        self._most = frame_seconds + _ALARM_GRACE_S
+        self._told = time.monotonic()
+
+    def tick(self, index: int) -> None:
+        """Frame ``index`` begins."""
+        signal.setitimer(signal.ITIMER_REAL, self._most)
+        now = time.monotonic()
+        if now - self._told >= TICK_EVERY_S:
+            self._told = now
+            send_message(self._link, Tick(index))
+
+    def stop(self) -> None:
+        """The input is done with."""
+        signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,0 +1,74 @@
+"""An input for a child: bytes, or a file that this process opens and the child reads through the descriptor."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from irmsia.errors import LimitExceededError, NotFoundError, NotReadableError
+from irmsia.imaging.limits import ReadLimits
+
+_READ_STEP = 1 << 20
+
+Source = bytes | Path
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An input: its bytes, or an open descriptor of a regular file."""
+
+    data: bytes
+    descriptor: int | None
+    size: int
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the input, read in steps where it is a file."""
+        if self.descriptor is None:
+            return hashlib.sha256(self.data).hexdigest()
+        state = hashlib.sha256()
+        for at in range(0, self.size, _READ_STEP):
+            state.update(os.pread(self.descriptor, _READ_STEP, at))
+        return state.hexdigest()
+
+
+@contextmanager
+def open_input(source: Source, limits: ReadLimits) -> Iterator[Given]:
+    """Check an input without reading it, and hold its file open meanwhile.
+
+    Raises:
+        NotFoundError, NotReadableError: no such file, or none that can be opened and is regular.
+        LimitExceededError: more bytes than allowed.
+    """
+    if not isinstance(source, Path):
+        _check_bytes(len(source), limits)
+        yield Given(source, None, len(source))
+        return
+    descriptor = _open_file(source)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise NotReadableError("not a regular file")
+        _check_bytes(status.st_size, limits)
+        yield Given(b"", descriptor, status.st_size)
+    finally:
+        os.close(descriptor)
+
+
+def _open_file(path: Path) -> int:
+    try:
+        # Without O_NONBLOCK opening a named pipe would wait for a writer.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFoundError("there is no such file") from None
+    except (OSError, ValueError):
+        raise NotReadableError("the file cannot be opened") from None
+
+
+def _check_bytes(size: int, limits: ReadLimits) -> None:
+    if size > limits.file_bytes:
+        raise LimitExceededError(f"a file of {size} bytes; the limit is {limits.file_bytes}")

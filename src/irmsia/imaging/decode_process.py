@@ -1,0 +1,153 @@
+"""One decoder child as its parent sees it: a process and the socket to it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+from irmsia.errors import TimedOutError, WorkerDiedError, from_code
+from irmsia.imaging.decode_input import Given
+from irmsia.imaging.decode_task import Order, Task, Terms
+from irmsia.imaging.decode_wire import (
+    Accepted,
+    Done,
+    Failed,
+    PeerGoneError,
+    Ready,
+    receive_message,
+    send_bytes,
+    send_message,
+)
+
+_START_S = 60.0
+_TRANSFER_S = 60.0
+_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+
+
+class DiedIdleError(Exception):
+    """A child was gone before it took the input: another one can have it."""
+
+
+class GaveUpError(Exception):
+    """The caller's deadline passed; the input is not to blame."""
+
+
+class Child:
+    """One child process and the socket to it."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._link, theirs = socket.socketpair()
+        with theirs:
+            self._process = _spawn(theirs.fileno())
+        self._starting = threading.Lock()  # `warm` and a first call may both wait
+        self._ready = False
+        self.alive = True
+        try:
+            self._link.settimeout(_TRANSFER_S)
+            send_message(self._link, terms)
+        except (PeerGoneError, TimeoutError):
+            self.alive = False
+
+    def wait_ready(self) -> None:
+        """Wait until the child has imported everything.
+
+        Raises:
+            WorkerDiedError: it does not start.
+        """
+        with self._starting:
+            if self._ready:
+                return
+            try:
+                self._link.settimeout(_START_S)
+                self._ready = isinstance(receive_message(self._link), Ready)
+            except (PeerGoneError, OSError):
+                self._ready = False
+        if not self._ready:
+            self.alive = False
+            raise WorkerDiedError("a decoder child does not start")
+
+    def run(self, task: Task, given: Given, *, frame_seconds: float, deadline: float | None) -> Any:
+        """Hand over the input and wait for the answer; a child that fails is dead afterwards.
+
+        Raises:
+            DiedIdleError, GaveUpError: not the input's fault, see there.
+            TimedOutError, WorkerDiedError: the input's.
+            IrmsiaError: what the task raised in the child.
+        """
+        try:
+            self._hand_over(task, given)
+        except (PeerGoneError, OSError, WorkerDiedError):
+            self.alive = False
+            raise DiedIdleError from None
+        try:
+            return self._await_answer(frame_seconds, deadline)
+        except PeerGoneError:
+            self.alive = False
+            raise WorkerDiedError("the decoder child died on this input") from None
+        except (TimedOutError, GaveUpError):
+            self.alive = False
+            raise
+
+    def _hand_over(self, task: Task, given: Given) -> None:
+        self.wait_ready()
+        self._link.settimeout(_TRANSFER_S)
+        send_message(self._link, Order(task, given.descriptor is not None))
+        if given.descriptor is not None:
+            socket.send_fds(self._link, [b"\0"], [given.descriptor])
+        else:
+            send_bytes(self._link, given.data)
+        if not isinstance(receive_message(self._link), Accepted):
+            raise PeerGoneError
+
+    def _await_answer(self, frame_seconds: float, deadline: float | None) -> Any:
+        while True:
+            left = frame_seconds if deadline is None else min(frame_seconds, deadline - time.monotonic())
+            message = self._receive(max(left, 0.0), gave_up=left < frame_seconds, frame_seconds=frame_seconds)
+            if isinstance(message, Done):
+                return message.result
+            if isinstance(message, Failed):
+                raise from_code(message.code, message.message)
+
+    def _receive(self, left: float, *, gave_up: bool, frame_seconds: float) -> Any:
+        self._link.settimeout(left or 1e-3)
+        try:
+            return receive_message(self._link)
+        except TimeoutError:
+            if gave_up:
+                raise GaveUpError from None
+            raise TimedOutError(f"a frame took longer than {frame_seconds:g} s") from None
+
+    def hang_up(self) -> None:
+        """Close the socket: an idle child ends by itself, a waiting call is woken."""
+        self.alive = False
+        try:
+            self._link.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
+
+    def end(self, grace_s: float) -> None:
+        """Wait ``grace_s`` seconds for the process to end, then kill it."""
+        self.hang_up()
+        try:
+            self._process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._link.close()
+
+
+def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return subprocess.Popen(
+        [sys.executable, "-c", f"from irmsia.imaging.decode_child import main; main({descriptor})"],
+        pass_fds=(descriptor,),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )

@@ -1,0 +1,117 @@
+"""What a decoder child is asked to do with one input, and what it gives back. Runs in the child, needs no process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irmsia.errors import InvalidRequestError
+from irmsia.imaging.frames import EvenlySpaced, OneFrame
+from irmsia.imaging.limits import ReadLimits
+from irmsia.imaging.preprocess import Prepared, PreprocessSpec, VoiSpec
+from irmsia.imaging.read import inspect, read_image
+from irmsia.imaging.render import render_frame, render_grey, to_uint8
+from irmsia.imaging.types import Image, ImageInfo
+
+Tick = Callable[[int], None]
+FrameRule = EvenlySpaced | OneFrame
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedInput:
+    """A read file ready for a network.
+
+    ``picture``: uint8 (rows, columns), the first prepared frame as seen, in grey, at stored resolution, after EXIF
+    orientation; only when it was asked for. Times in milliseconds.
+    """
+
+    info: ImageInfo
+    frames: tuple[Prepared, ...]
+    decode_ms: float
+    preprocess_ms: float
+    picture: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One frame as seen: uint8 (rows, columns), or (rows, columns, 3) for colour."""
+
+    info: ImageInfo
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareTask:
+    """Read, keep the frames that ``frames`` names, preprocess each."""
+
+    spec: PreprocessSpec
+    frames: FrameRule
+    with_picture: bool
+
+    def run(self, data: memoryview, limits: ReadLimits, key: bytes | None, tick: Tick) -> PreparedInput:
+        """See `PreparedInput`. Raises `InputError` leaves, `InvalidRequestError` for a VOI that does not fit."""
+        started = time.perf_counter()
+        image = read_image(data, limits, frames=self.frames, pseudonym_key=key, progress=tick)
+        decoded = time.perf_counter()
+        prepared = []
+        shown = None
+        for index in image.indices:
+            tick(index)
+            seen = self.spec.picture(image, index)
+            prepared.append(self.spec.apply_to(seen, index))
+            if self.with_picture and shown is None:
+                shown = to_uint8(seen) if seen.values.ndim == 2 else render_grey(image, index, self.spec.voi)
+        ended = time.perf_counter()
+        return PreparedInput(image.info, tuple(prepared), (decoded - started) * 1e3, (ended - decoded) * 1e3, shown)
+
+
+@dataclass(frozen=True, slots=True)
+class InspectTask:
+    """Read everything and keep no pixels."""
+
+    def run(self, data: memoryview, limits: ReadLimits, key: bytes | None, tick: Tick) -> ImageInfo:
+        """All that is known; errors of the input are within."""
+        return inspect(data, limits, pseudonym_key=key, progress=tick)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderTask:
+    """Read and show one frame."""
+
+    frame: int
+    voi: VoiSpec
+
+    def run(self, data: memoryview, limits: ReadLimits, key: bytes | None, tick: Tick) -> Rendered:
+        """See `Rendered`. Raises `InvalidRequestError` where there is no such frame."""
+        image: Image = read_image(data, limits, frames=OneFrame(self.frame), pseudonym_key=key, progress=tick)
+        if not image.indices:
+            raise InvalidRequestError(f"there is no frame {self.frame}")
+        return Rendered(image.info, render_frame(image, self.frame, self.voi))
+
+
+class Task(Protocol):
+    """Anything a child can do with an input; picklable, its result of plain types of the imaging package."""
+
+    def run(self, data: memoryview, limits: ReadLimits, key: bytes | None, tick: Tick) -> Any:
+        """Do it; call ``tick`` with each frame's number as it begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a child works under, told once."""
+
+    limits: ReadLimits
+    pseudonym_key: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One task; the input follows as bytes, or as a file descriptor where ``by_descriptor``."""
+
+    task: Task
+    by_descriptor: bool

@@ -1,0 +1,193 @@
+"""What a DICOM header tells of the study, as far as an answer may know it; and `ImageInfo` as a JSON line."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import date
+from typing import Any
+
+from irmsia.imaging.formats.functional_groups import first_group
+from irmsia.imaging.formats.header import DicomDataset, values_of
+from irmsia.imaging.formats.source import Draft
+from irmsia.imaging.spacing import read_orientation, read_spacing
+from irmsia.imaging.types import Acquisition, Identity, ImageInfo
+
+REGIONS = {
+    "CHEST": "chest", "THORAX": "chest", "LUNG": "chest",
+    "BRAIN": "brain", "HEAD": "brain", "SKULL": "brain",
+    "BREAST": "breast",
+}  # fmt: skip
+"""BodyPartExamined to region, contract section 1; other values are known but foreign."""
+
+_PRIVATE_CREATOR = "IRMSIA"
+_DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate", "PatientBirthDate")
+_STUDY_DATES = _DATES[:-1]
+_DATE = re.compile(r"(\d{4})[.]?(\d{2})[.]?(\d{2})")
+_AGE = re.compile(r"(\d{1,3})([DWMY])")
+_YEARS_IN = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+_OLDEST = 150.0
+_LONGEST_TEXT = 64  # every VR used here holds at most 64 characters
+
+
+def read_metadata(dataset: DicomDataset, draft: Draft, pseudonym_key: bytes | None) -> None:
+    """Fill ``draft`` with all that is known of the study; broken values are left out, impossible dates warned of."""
+    body_part = _text(dataset, "BodyPartExamined")
+    lossy = _text(dataset, "LossyImageCompression") == "01"
+    draft.learn(
+        modality=_text(dataset, "Modality"),
+        body_part=body_part,
+        region=region_of(body_part),
+        laterality=_text(dataset, "ImageLaterality") or _text(dataset, "Laterality"),
+        spacing=read_spacing(dataset),
+        slice_thickness_mm=_number(dataset, "SliceThickness", "PixelMeasuresSequence"),
+        orientation=read_orientation(dataset),
+        identity=_read_identity(dataset, pseudonym_key),
+        acquisition=_read_acquisition(dataset),
+        age_years=_read_age(dataset, draft),
+        qc_subject=_text(dataset, "QualityControlSubject") == "YES",
+        phantom_version=_read_phantom_version(dataset),
+        **({"lossless": False} if lossy else {}),
+    )
+
+
+def region_of(body_part: str | None) -> str | None:
+    """The region a BodyPartExamined names, by the table of contract section 1."""
+    if not body_part or not body_part.strip():
+        return None
+    name = body_part.strip().upper()
+    return REGIONS.get(name, name.lower())
+
+
+def _text(dataset: DicomDataset | None, keyword: str) -> str | None:
+    if dataset is None:
+        return None
+    values = values_of(dataset, keyword)
+    text = "".join(char for char in str(values[0]) if char.isprintable()).strip() if values else ""
+    return text[:_LONGEST_TEXT] or None
+
+
+def _number(dataset: DicomDataset, keyword: str, *groups: str) -> float | None:
+    """A finite number from the data set, else from the first functional group that holds it."""
+    for place in (dataset, *(first_group(dataset, group) for group in groups)):
+        try:
+            number = float(values_of(place, keyword)[0]) if place is not None else math.nan
+        except (IndexError, TypeError, ValueError, OverflowError):
+            continue
+        if math.isfinite(number):
+            return number
+    return None
+
+
+def _read_identity(dataset: DicomDataset, key: bytes | None) -> Identity:
+    study = _text(dataset, "StudyInstanceUID")
+    patient = _text(dataset, "PatientID")
+    issuer = _text(dataset, "IssuerOfPatientID")
+    return Identity(
+        sop_class_uid=_text(dataset, "SOPClassUID"),
+        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
+        series_instance_uid=_text(dataset, "SeriesInstanceUID"),
+        study_instance_uid=study,
+        patient_pseudonym=_pseudonym(key, "patient", f"{patient}\0{issuer}" if patient and issuer else patient),
+        study_pseudonym=_pseudonym(key, "study", study),
+    )
+
+
+def _pseudonym(key: bytes | None, kind: str, value: str | None) -> str | None:
+    if key is None or not value:
+        return None
+    from irmsia.imaging.pseudonym import pseudonym
+
+    return pseudonym(key, kind, value)
+
+
+def _read_acquisition(dataset: DicomDataset) -> Acquisition:
+    timing = "MRTimingAndRelatedParametersSequence"
+    names = (_text(dataset, name) for name in ("SequenceName", "PulseSequenceName", "ScanningSequence"))
+    agent = _text(dataset, "ContrastBolusAgent")
+    return Acquisition(
+        kvp=_number(dataset, "KVP"),
+        tr=_number(dataset, "RepetitionTime", timing),
+        te=_number(dataset, "EchoTime") or _effective_echo_time(dataset),
+        ti=_number(dataset, "InversionTime"),
+        flip_angle=_number(dataset, "FlipAngle", timing),
+        magnetic_field_t=_number(dataset, "MagneticFieldStrength"),
+        sequence=next((name for name in names if name), None),
+        contrast=None if agent is None else agent.upper() not in {"NO", "NONE", "N"},
+        view_position=_text(dataset, "ViewPosition"),
+    )
+
+
+def _effective_echo_time(dataset: DicomDataset) -> float | None:
+    group = first_group(dataset, "MREchoSequence")
+    return _number(group, "EffectiveEchoTime") if group is not None else None
+
+
+def _read_age(dataset: DicomDataset, draft: Draft) -> float | None:
+    """PatientAge, else the years from birth to study. 000Y without a birth date means that nobody filled it in."""
+    dates = {name: _read_date(dataset, name, draft) for name in _DATES}
+    born = dates["PatientBirthDate"]
+    studied = next((dates[name] for name in _STUDY_DATES if dates[name]), None)
+    between = None if born is None or studied is None else (studied - born).days / 365.25
+    if between is not None and not 0 <= between <= _OLDEST:
+        draft.warn("BAD_DATE", "the study date does not follow the birth date within a lifetime")
+        between = None
+    stated = _AGE.fullmatch((_text(dataset, "PatientAge") or "").upper())
+    if stated is None:
+        return between
+    years = int(stated[1]) * _YEARS_IN[stated[2]]
+    if stated[2] == "Y" and years == 0:
+        return between
+    return years if years <= _OLDEST else between
+
+
+def _read_date(dataset: DicomDataset, keyword: str, draft: Draft) -> date | None:
+    text = _text(dataset, keyword)
+    if text is None:
+        return None
+    found = _DATE.fullmatch(text)
+    try:
+        if found:
+            return date(int(found[1]), int(found[2]), int(found[3]))
+    except ValueError:  # 13th month, 30 February
+        pass
+    draft.warn("BAD_DATE", f"{keyword} is no date")
+    return None
+
+
+def _read_phantom_version(dataset: DicomDataset) -> str | None:
+    """Element 01 of the private block that ``IRMSIA`` reserved in group 0019 (PS3.5 section 7.8.1)."""
+    for block in range(0x10, 0x20):
+        creator, version = _private(dataset, block), _private(dataset, block << 8 | 0x01)
+        if creator == _PRIVATE_CREATOR and version:
+            return version
+    return None
+
+
+def _private(dataset: DicomDataset, element: int) -> str | None:
+    try:
+        value: Any = dataset[0x0019, element].value
+    except Exception:  # noqa: BLE001 - absent, or a value pydicom cannot convert
+        return None
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
+    return text.strip("\0 ")[:_LONGEST_TEXT] or None
+
+
+def info_to_json(path: str, info: ImageInfo) -> dict[str, Any]:
+    """The line that ``irmsia image info --json`` prints, contract section 1; every key is there, unknown ones null."""
+    spacing = info.spacing
+    return {
+        "path": path,
+        "format": info.format,
+        "modality": info.modality,
+        "region": info.region,
+        "shape": list(info.shape) if info.shape else None,
+        "dtype": info.dtype,
+        "spacing_mm": [spacing.slice_mm, spacing.row_mm, spacing.column_mm],
+        "spacing_source": spacing.source,
+        "transfer_syntax": info.transfer_syntax,
+        "lossless": info.lossless,
+        "frame_sha256": list(info.frame_sha256),
+        "warnings": [{"code": notice.code, "text": notice.text} for notice in info.warnings],
+        "error": {"code": info.error.code, "message": info.error.message} if info.error else None,
+    }

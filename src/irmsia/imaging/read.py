@@ -1,0 +1,154 @@
+"""Read any image: recognise, check, decode every frame, digest it, keep the frames that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irmsia.errors import (
+    DecodeFailedError,
+    InputError,
+    IrmsiaError,
+    LimitExceededError,
+    NotAnImageError,
+    UnsupportedError,
+)
+from irmsia.imaging.digest import frame_digest, input_digest
+from irmsia.imaging.formats.source import Draft, Source
+from irmsia.imaging.limits import ReadLimits
+from irmsia.imaging.recognise import recognise
+from irmsia.imaging.types import Failure, Image, ImageFormat, ImageInfo
+
+FrameChoice = Callable[[int], Sequence[int]]
+Progress = Callable[[int], None]
+
+
+def read_image(
+    data: bytes | memoryview,
+    limits: ReadLimits,
+    *,
+    frames: FrameChoice | None = None,
+    pseudonym_key: bytes | None = None,
+    progress: Progress | None = None,
+) -> Image:
+    """Read one file. Every frame is decoded and digested, also those whose pixels are not kept.
+
+    Args:
+        data: the whole file.
+        limits: what it may cost.
+        frames: gives the frame numbers to keep, of the total; None keeps all.
+        pseudonym_key: with it patient and study get keyed pseudonyms.
+        progress: called with the number of each frame before it is decoded.
+
+    Raises:
+        InputError: a leaf that says why the bytes cannot be read.
+    """
+    return _Reading(data, limits, pseudonym_key).read(frames, progress)
+
+
+def inspect(
+    data: bytes | memoryview,
+    limits: ReadLimits,
+    *,
+    pseudonym_key: bytes | None = None,
+    progress: Progress | None = None,
+) -> ImageInfo:
+    """All that is known of a file, its frame digests included; an error is data of the answer and never raised."""
+    reading = _Reading(data, limits, pseudonym_key)
+    try:
+        return reading.read(lambda total: (), progress).info
+    except InputError as error:
+        return replace(reading.info(), error=Failure(error.code, error.message))
+
+
+class _Reading:
+    def __init__(self, data: bytes | memoryview, limits: ReadLimits, pseudonym_key: bytes | None) -> None:
+        self._data = memoryview(data).toreadonly()
+        self._limits = limits
+        self._key = pseudonym_key
+        self._draft = Draft()
+
+    def info(self) -> ImageInfo:
+        """What is known so far."""
+        return replace(self._draft.info, warnings=self._draft.notices)
+
+    def read(self, choose: FrameChoice | None, progress: Progress | None) -> Image:
+        """Read all, turning whatever a library raises into a leaf of the error tree."""
+        try:
+            return self._read(choose, progress)
+        except IrmsiaError:
+            raise
+        except (MemoryError, RecursionError):
+            raise LimitExceededError("reading the file takes more memory than allowed") from None
+        except Exception:  # noqa: BLE001 - the edge between untrusted bytes and the platform
+            raise DecodeFailedError("the file cannot be interpreted") from None
+
+    def _read(self, choose: FrameChoice | None, progress: Progress | None) -> Image:
+        source = self._open()
+        chosen = tuple(range(source.total)) if choose is None else tuple(dict.fromkeys(choose(source.total)))
+        kept = self._decode(source, frozenset(chosen), progress)
+        self._warn_of_losses()
+        pixels = np.stack([kept[index] for index in chosen]) if chosen else self._no_pixels()
+        by_frame = tuple(source.by_frame[index] for index in chosen) if source.by_frame else ()
+        return Image(self.info(), self._draft.interpretation, pixels, chosen, by_frame)
+
+    def _open(self) -> Source:
+        if len(self._data) > self._limits.file_bytes:
+            raise LimitExceededError(f"a file of {len(self._data)} bytes; the limit is {self._limits.file_bytes}")
+        self._draft.learn(input_sha256=input_digest(self._data))
+        found = recognise(self._data)
+        if found is None:
+            raise NotAnImageError("the content is of no format that is read")
+        self._draft.learn(format=found)
+        return self._open_format(found)
+
+    def _open_format(self, found: ImageFormat) -> Source:
+        """Formats are imported when first met: a process that reads one kind does not pay for the others."""
+        if found is ImageFormat.DICOM:
+            from irmsia.imaging.formats.dicom import open_dicom
+
+            return open_dicom(self._data, limits=self._limits, draft=self._draft, pseudonym_key=self._key)
+        if found is ImageFormat.PNG:
+            from irmsia.imaging.formats.png import open_png
+
+            return open_png(self._data, limits=self._limits, draft=self._draft)
+        if found is ImageFormat.JPEG:
+            from irmsia.imaging.formats.jpeg import open_jpeg
+
+            return open_jpeg(self._data, limits=self._limits, draft=self._draft)
+        raise UnsupportedError(f"{found} files are not read yet")
+
+    def _decode(self, source: Source, chosen: frozenset[int], progress: Progress | None) -> dict[int, NDArray[Any]]:
+        digests: list[str] = []
+        kept: dict[int, NDArray[Any]] = {}
+        frames = iter(source.frames)
+        for index in range(source.total):
+            if progress is not None:
+                progress(index)
+            frame = next(frames)
+            self._learn_frame(frame, source.total, len(chosen))
+            digests.append(frame_digest(frame))
+            if index in chosen:
+                kept[index] = frame
+        self._draft.learn(frame_sha256=tuple(digests))
+        return kept
+
+    def _learn_frame(self, frame: NDArray[Any], total: int, kept: int) -> None:
+        """The first frame decides type and shape: a codestream may know better than the header."""
+        self._draft.learn(shape=(total, *frame.shape), dtype=frame.dtype.name)
+        if frame.nbytes * kept > self._limits.child_bytes:
+            raise LimitExceededError("the frames that were asked for take more memory than allowed")
+
+    def _no_pixels(self) -> NDArray[Any]:
+        _, *shape = self._draft.info.shape or (0, 0, 0, 0)
+        return np.empty((0, *shape), dtype=self._draft.info.dtype)
+
+    def _warn_of_losses(self) -> None:
+        if self._draft.info.lossless is False:
+            self._draft.warn("LOSSY", "the stored values went through a lossy step")
+        if self._draft.interpretation.exif_orientation != 1:
+            self._draft.warn("EXIF_ORIENTATION", "shown and analysed upright; digests are of the stored samples")

@@ -1,0 +1,295 @@
+"""The local `InferenceService`: one bounded queue, and worker threads that each decode in a child and infer alone."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from irmsia.bundles.load import Bundle
+from irmsia.errors import (
+    CancelledError,
+    InternalError,
+    IrmsiaError,
+    ModelNotFoundError,
+    OverloadedError,
+    TimedOutError,
+)
+from irmsia.findings.types import Diagnosis, Evidence, Problem, Timings
+from irmsia.imaging.decode_task import PreparedInput
+from irmsia.imaging.frames import OneFrame
+from irmsia.imaging.preprocess import PreprocessSpec
+from irmsia.inference.model import ReadyModel, make_info, make_model
+from irmsia.inference.pipeline import SOFTWARE, Case, answer_case, check_request
+from irmsia.inference.protocol import DiagnoseRequest, ModelInfo, ServiceHealth
+from irmsia.inference.runtimes.protocol import Precision, Session
+from irmsia.settings.tree import EngineSettings
+from irmsia.telemetry import format_stack, get_logger, log_event
+
+_LOG = get_logger(__name__)
+
+
+class Decoder(Protocol):
+    """What reads and prepares an image; `irmsia.imaging.guard.DecoderPool` does so in child processes."""
+
+    def warm(self) -> None:
+        """Start what takes time to start; raises `WorkerDiedError` when that fails."""
+        ...
+
+    def prepare(
+        self,
+        source: bytes | Path,
+        spec: PreprocessSpec,
+        *,
+        frames: OneFrame,
+        with_picture: bool = False,
+        deadline: float | None = None,
+    ) -> PreparedInput:
+        """Read ``source`` and preprocess one frame; raises the leaves of `InputError` and `ServiceError`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticket:
+    request: DiagnoseRequest
+    future: Future[Diagnosis] = field(default_factory=Future)
+    admitted: float = field(default_factory=time.monotonic)
+
+
+class Engine:
+    """Answers images on this machine.
+
+    Args:
+        decoder: reads and prepares images; called from every worker at once, and closed by whoever made it.
+        load: gives the bundle; called once, on a thread of its own, by `start`.
+        settings: workers, queue, runtime, precision.
+    """
+
+    def __init__(self, decoder: Decoder, load: Callable[[], Bundle], settings: EngineSettings) -> None:
+        self._decoder = decoder
+        self._load = load
+        self._settings = settings
+        self._state = threading.Condition()
+        self._queue: deque[_Ticket] = deque()
+        self._running = 0
+        self._closing = False
+        self._model: ReadyModel | None = None
+        self._failure: IrmsiaError | None = None
+        self._decided = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._started = time.monotonic()
+        self._warm = True
+        self._item_seconds = 0.1
+
+    def start(self, *, warm: bool = True) -> None:
+        """Begin to load the model and take requests; returns at once. Requests wait until the model is ready.
+
+        ``warm``: start the decoders meanwhile; without it the first image starts what it needs.
+        """
+        self._warm = warm
+        targets = [("irmsia-load", self._begin), *((f"irmsia-{i}", self._work) for i in range(self._settings.workers))]
+        self._threads = [threading.Thread(target=target, name=name, daemon=True) for name, target in targets]
+        for thread in self._threads:
+            thread.start()
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Block until the model answers.
+
+        Raises:
+            BundleRejectedError, ModelNotFoundError: there is no model to serve.
+            TimedOutError: not within ``timeout`` seconds.
+        """
+        if not self._decided.wait(timeout):
+            raise TimedOutError("the model was not ready in time")
+        self._ready_model()
+
+    def submit(self, request: DiagnoseRequest) -> Future[Diagnosis]:
+        """See `irmsia.inference.protocol.InferenceService.submit`."""
+        ticket = _Ticket(request)
+        with self._state:
+            if self._closing:
+                raise CancelledError("the service is stopping")
+            if len(self._queue) >= self._settings.queue:
+                self._drop_cancelled()
+            if len(self._queue) >= self._settings.queue:
+                raise OverloadedError("too many requests are waiting; try again later", self._retry_after())
+            self._queue.append(ticket)
+            self._state.notify()
+        return ticket.future
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """The active model; none before it is ready."""
+        model = self._model
+        return () if model is None else (make_info(model, active=True),)
+
+    def health(self) -> ServiceHealth:
+        """See `irmsia.inference.protocol.InferenceService.health`."""
+        with self._state:
+            model, reason = self._model, self._not_ready_reason()
+            return ServiceHealth(
+                ready=reason is None,
+                reason=reason,
+                model=None if model is None else model.ref,
+                software=SOFTWARE,
+                waiting=len(self._queue),
+                running=self._running,
+                capacity=self._settings.queue,
+                uptime_s=time.monotonic() - self._started,
+            )
+
+    def swap(self, bundle: Bundle) -> None:
+        """Let ``bundle`` answer from the next image on. It is compiled and warmed up first, while the old one serves.
+
+        Raises:
+            BundleRejectedError: it cannot be made ready; the old one stays.
+        """
+        self._model = self._make(bundle)
+        self._failure = None
+        self._decided.set()
+
+    def close(self, *, timeout: float | None = None) -> None:
+        """Answer what was admitted, for at most ``timeout`` seconds; what then still waits is answered CANCELLED."""
+        with self._state:
+            self._closing = True
+            self._state.notify_all()
+            if self._threads:
+                self._state.wait_for(lambda: not self._queue, timeout)
+            left = list(self._queue)
+            self._queue.clear()
+        for ticket in left:
+            self._resolve(ticket, lambda ticket: _failed(ticket.request, CancelledError("the service is stopping")))
+        for thread in self._threads:
+            thread.join()
+
+    def _begin(self) -> None:
+        try:
+            with ThreadPoolExecutor(1) as beside:
+                warming = beside.submit(self._decoder.warm) if self._warm else None
+                model = self._make(self._load())
+                if warming is not None:
+                    warming.result()
+            # A swap that came first is newer than what `load` gave.
+            self._model = self._model or model
+        except IrmsiaError as error:
+            self._failure = error
+        except Exception as error:  # noqa: BLE001  # edge of a thread: whoever waits must learn of it
+            log_event(_LOG, logging.ERROR, "model failed", stack=format_stack(error))
+            self._failure = InternalError("the model could not be loaded")
+        finally:
+            self._decided.set()
+
+    def _make(self, bundle: Bundle) -> ReadyModel:
+        return make_model(
+            bundle,
+            runtime=self._settings.runtime,
+            precision=Precision(self._settings.precision),
+            sessions=self._settings.workers,
+            threads=self._settings.threads,
+        )
+
+    def _ready_model(self) -> ReadyModel:
+        self._decided.wait()
+        if self._model is None:
+            raise self._failure or InternalError("the model could not be loaded")
+        return self._model
+
+    def _not_ready_reason(self) -> str | None:
+        if self._closing:
+            return "stopping"
+        if self._model is not None:
+            return None
+        return "starting" if self._failure is None else f"{self._failure.code}: {self._failure.message}"
+
+    def _drop_cancelled(self) -> None:
+        live = [ticket for ticket in self._queue if not ticket.future.cancelled()]
+        self._queue.clear()
+        self._queue.extend(live)
+
+    def _retry_after(self) -> float:
+        return max(0.1, len(self._queue) * self._item_seconds / self._settings.workers)
+
+    def _work(self) -> None:
+        sessions = _Sessions()
+        while (ticket := self._take()) is not None:
+            begin = time.monotonic()
+            self._resolve(ticket, lambda ticket: self._answer(ticket, sessions))
+            with self._state:
+                self._running -= 1
+                self._item_seconds += 0.1 * (time.monotonic() - begin - self._item_seconds)
+
+    def _take(self) -> _Ticket | None:
+        with self._state:
+            self._state.wait_for(lambda: self._queue or self._closing)
+            if not self._queue:
+                return None
+            ticket = self._queue.popleft()
+            self._running += 1
+            self._state.notify_all()
+            return ticket
+
+    def _resolve(self, ticket: _Ticket, answer: Callable[[_Ticket], Diagnosis]) -> None:
+        if ticket.future.set_running_or_notify_cancel():
+            ticket.future.set_result(answer(ticket))
+
+    def _answer(self, ticket: _Ticket, sessions: _Sessions) -> Diagnosis:
+        queued_ms = 1000.0 * (time.monotonic() - ticket.admitted)
+        try:
+            diagnosis = self._diagnose(ticket.request, sessions)
+        except IrmsiaError as error:
+            diagnosis = _failed(ticket.request, error)
+        except Exception as error:  # noqa: BLE001  # edge of an item: it fails alone
+            sessions.drop()
+            log_event(_LOG, logging.ERROR, "item failed", stack=format_stack(error))
+            diagnosis = _failed(ticket.request, InternalError("this is a bug; the log says where"))
+        total_ms = 1000.0 * (time.monotonic() - ticket.admitted)
+        timings = diagnosis.timings_ms or Timings()
+        return replace(diagnosis, timings_ms=replace(timings, queue=queued_ms, total=total_ms))
+
+    def _diagnose(self, request: DiagnoseRequest, sessions: _Sessions) -> Diagnosis:
+        _check_deadline(request)
+        model = self._ready_model()
+        if request.model is not None and not model.is_called(request.model):
+            raise ModelNotFoundError(f"there is no model {request.model[:64]!r}")
+        check_request(request, model)
+        _check_deadline(request)
+        spec = model.bundle.manifest.preprocessing
+        prepared = self._decoder.prepare(
+            request.source, spec, frames=OneFrame(0), with_picture=request.overlay, deadline=request.deadline
+        )
+        _check_deadline(request)
+        return answer_case(Case(request, prepared, model), sessions.of(model))
+
+
+class _Sessions:
+    """One worker's session with the current model."""
+
+    def __init__(self) -> None:
+        self._open: tuple[ReadyModel, Session] | None = None
+
+    def of(self, model: ReadyModel) -> Session:
+        if self._open is None or self._open[0] is not model:
+            self._open = model, model.compiled.open_session()
+        return self._open[1]
+
+    def drop(self) -> None:
+        self._open = None
+
+
+def _check_deadline(request: DiagnoseRequest) -> None:
+    if request.deadline is not None and time.monotonic() >= request.deadline:
+        raise TimedOutError("the deadline passed before the work was done")
+
+
+def _failed(request: DiagnoseRequest, error: IrmsiaError) -> Diagnosis:
+    return Diagnosis(
+        input=request.input,
+        evidence=Evidence(software=SOFTWARE),
+        timings_ms=Timings(),
+        error=Problem(error.code, error.message),
+    )

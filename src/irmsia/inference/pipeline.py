@@ -1,0 +1,206 @@
+"""One prepared image through the network to its answer. What the numbers mean is decided in `irmsia.findings`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from irmsia import __version__
+from irmsia.errors import InvalidRequestError
+from irmsia.findings.decision import CaseFacts, NetworkOutputs, Verdict, decide
+from irmsia.findings.types import (
+    AnswerWarning,
+    Decision,
+    Diagnosis,
+    Evidence,
+    Explanation,
+    Source,
+    SourceAcquisition,
+    SourceSpacing,
+    Timings,
+)
+from irmsia.imaging.decode_task import PreparedInput
+from irmsia.imaging.preprocess import Prepared
+from irmsia.imaging.types import ImageFormat, ImageInfo
+from irmsia.inference.explain import make_explanation, make_overlay
+from irmsia.inference.model import ReadyModel, network_outputs
+from irmsia.inference.protocol import DiagnoseRequest
+from irmsia.inference.runtimes.protocol import Session, Tensors
+
+SOFTWARE = f"irmsia {__version__}"
+
+
+class FrameRun:
+    """One frame through the network: at most once, and only when the rules before the network did not answer."""
+
+    def __init__(self, model: ReadyModel, session: Session, frame: Prepared) -> None:
+        self.tensors: Tensors | None = None
+        self.infer_ms = 0.0
+        self._model = model
+        self._session = session
+        self._frame = frame
+
+    def __call__(self) -> NetworkOutputs:
+        """Run the network; what `irmsia.findings.decision.decide` asks for."""
+        begin = time.monotonic()
+        self.tensors = self._session.infer(self._frame.tensor[None])
+        self.infer_ms = _since(begin)
+        return network_outputs(self.tensors, self._model.rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An image on its way: what was asked, what was read, which model answers."""
+
+    request: DiagnoseRequest
+    prepared: PreparedInput
+    model: ReadyModel
+
+
+def check_request(request: DiagnoseRequest, model: ReadyModel) -> None:
+    """Nothing when ``model`` can answer what ``request`` asks.
+
+    Raises:
+        InvalidRequestError: an explanation of a term that no group of the model has.
+    """
+    terms = [term for group in model.rules.groups for term in group.terms]
+    if request.term is not None and request.term not in terms:
+        raise InvalidRequestError(f"the model has no term {request.term[:64]!r}; it has: {', '.join(terms)}")
+
+
+def answer_case(case: Case, session: Session) -> Diagnosis:
+    """The answer for the first prepared frame; ``timings_ms`` holds what was measured so far (no queue, no total).
+
+    Raises:
+        InternalError: the network gives numbers that are not finite.
+    """
+    model, frame = case.model, case.prepared.frames[0]
+    run = FrameRun(model, session, frame)
+    facts = make_facts(case.prepared.info, frame)
+    verdict = decide(model.rules, model.scorer, facts, run, all_findings=case.request.all_findings)
+    begin = time.monotonic()
+    explanation, notes = _explain(case, verdict, run.tensors)
+    explain_ms = _since(begin)
+    timings = Timings(
+        decode=case.prepared.decode_ms, preprocess=case.prepared.preprocess_ms, infer=run.infer_ms, explain=explain_ms
+    )
+    return replace(
+        _from_verdict(verdict),
+        input=case.request.input,
+        source=make_source(case.prepared.info),
+        modality=case.prepared.info.modality,
+        explanation=explanation,
+        model=model.ref,
+        evidence=_evidence(case),
+        timings_ms=timings,
+        warnings=(*_warnings(case), *notes),
+    )
+
+
+def make_facts(info: ImageInfo, frame: Prepared) -> CaseFacts:
+    """What the file's tags and the picture say, for the rules before the network."""
+    return CaseFacts(
+        modality=info.modality,
+        region=info.region,
+        age_years=info.age_years,
+        qc_subject=info.qc_subject,
+        phantom_version=info.phantom_version,
+        blank=frame.blank,
+    )
+
+
+def make_source(info: ImageInfo) -> Source:
+    """What the file says of itself; identity and acquisition are null outside DICOM."""
+    shape = info.shape or (None, None, None, None)
+    base = Source(format=info.format and info.format.value, rows=shape[1], columns=shape[2])
+    if info.format is not ImageFormat.DICOM:
+        return base
+    identity, spacing, acquisition = info.identity, info.spacing, info.acquisition
+    return replace(
+        base,
+        modality=info.modality,
+        sop_class_uid=identity.sop_class_uid,
+        sop_instance_uid=identity.sop_instance_uid,
+        series_instance_uid=identity.series_instance_uid,
+        study_instance_uid=identity.study_instance_uid,
+        patient_pseudonym=identity.patient_pseudonym,
+        study_pseudonym=identity.study_pseudonym,
+        body_part=info.body_part,
+        laterality=info.laterality,
+        spacing_mm=SourceSpacing(spacing.slice_mm, spacing.row_mm, spacing.column_mm),
+        spacing_source=spacing.source.value,
+        slice_thickness_mm=info.slice_thickness_mm,
+        acquisition=SourceAcquisition(
+            kvp=acquisition.kvp,
+            tr=acquisition.tr,
+            te=acquisition.te,
+            ti=acquisition.ti,
+            flip_angle=acquisition.flip_angle,
+            magnetic_field_t=acquisition.magnetic_field_t,
+            sequence=acquisition.sequence,
+            contrast=acquisition.contrast,
+            view_position=acquisition.view_position,
+        ),
+    )
+
+
+def _from_verdict(verdict: Verdict) -> Diagnosis:
+    return Diagnosis(
+        decision=verdict.decision,
+        reason=verdict.reason,
+        rule=verdict.rule,
+        region=verdict.region,
+        primary=verdict.primary,
+        findings=verdict.findings,
+        severity=verdict.severity,
+        risk=verdict.risk,
+        urgency=verdict.urgency,
+        conformal_set=verdict.conformal_set,
+    )
+
+
+def _evidence(case: Case) -> Evidence:
+    info = case.prepared.info
+    return Evidence(
+        input_sha256=info.input_sha256,
+        frame_sha256=info.frame_sha256,
+        decoder=info.decoder,
+        bundle=case.model.bundle.id,
+        software=SOFTWARE,
+    )
+
+
+def _explain(
+    case: Case, verdict: Verdict, tensors: Tensors | None
+) -> tuple[Explanation | None, tuple[AnswerWarning, ...]]:
+    request = case.request
+    if not (request.heatmap or request.overlay) or verdict.decision is Decision.REFUSE:
+        return None, ()
+    if tensors is None or verdict.routed is None:
+        return None, ()
+    group = case.model.rules.group(verdict.routed)
+    term = request.term or verdict.leading_term
+    if term not in group.terms:
+        text = f"the image was routed to {group.region}, whose group has no term {term}"
+        return None, (AnswerWarning("NO_EXPLANATION", text),)
+    cells = tensors[f"maps_{group.region}"][0, group.terms.index(term)]
+    frame, picture = case.prepared.frames[0], case.prepared.picture
+    explanation = make_explanation(cells, term, frame)
+    if request.overlay and picture is not None:
+        explanation = replace(explanation, overlay_png=make_overlay(cells, frame, picture))
+    return explanation, ()
+
+
+def _warnings(case: Case) -> Iterator[AnswerWarning]:
+    info = case.prepared.info
+    yield from (AnswerWarning(notice.code, notice.text) for notice in info.warnings)
+    if info.shape is not None and info.shape[0] > 1:
+        yield AnswerWarning("FIRST_FRAME_ONLY", f"only the first of {info.shape[0]} frames was analysed")
+    if case.request.segmentation:
+        yield AnswerWarning("NO_SEGMENTATION", "this model draws no lesion outlines")
+    yield from (AnswerWarning("LIMITATION", text) for text in case.model.bundle.manifest.limitations)
+
+
+def _since(begin: float) -> float:
+    return 1000.0 * (time.monotonic() - begin)

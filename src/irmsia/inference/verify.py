@@ -1,0 +1,273 @@
+"""Golden verification (contract section 5): this machine reads, prepares and infers as the trained network did.
+
+No torch: the records say what it answered. Phantoms are made again; real images come through ``resolve``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+
+import numpy as np
+
+from irmsia.bundles.golden import MINIMUM_RECORDS, GoldenRecord, PhantomSource
+from irmsia.bundles.load import Bundle
+from irmsia.errors import IrmsiaError
+from irmsia.findings.calibration import apply_calibration, softmax
+from irmsia.findings.decision import NetworkOutputs, Verdict, decide
+from irmsia.findings.flips import Flip, compare_verdicts
+from irmsia.findings.margins import RELATIVE
+from irmsia.findings.rules import ModelRules
+from irmsia.imaging.decode_task import PreparedInput
+from irmsia.imaging.phantoms import PHANTOM_VERSION, make_phantom
+from irmsia.imaging.preprocess import PreprocessSpec
+from irmsia.inference.model import ReadyModel, make_model, network_outputs
+from irmsia.inference.pipeline import make_facts
+from irmsia.inference.runtimes.protocol import Precision, Session
+
+FINGERPRINT_TOLERANCE = 1e-4
+
+_GAP = "_gap:"
+"""Margins between two probabilities, which no threshold of the bundle fixes."""
+
+Prepare = Callable[[bytes, PreprocessSpec], PreparedInput]
+Resolve = Callable[[str], bytes | None]
+
+
+class Status(StrEnum):
+    """Of one record. NOT_CHECKED: a real image that is not at hand; it fails nothing."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    NOT_CHECKED = "NOT_CHECKED"
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """What a precision may change. ``probability``: largest |dp|, null where only flips count.
+
+    ``margin``, ``relative``: a flip is excused when the quantity that decided lay that close to its threshold.
+    ``flips_in_64``: excused ones, null for any number.
+    """
+
+    probability: float | None
+    margin: float
+    relative: float
+    flips_in_64: int | None
+
+
+TOLERANCES = {
+    Precision.F32: Tolerance(1e-4, margin=0.01, relative=0.01, flips_in_64=None),
+    Precision.INT8: Tolerance(None, margin=0.01, relative=0.01, flips_in_64=1),
+    Precision.BF16: Tolerance(None, margin=0.03, relative=0.03, flips_in_64=1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RecordResult:
+    """``name`` holds no file name. ``max_dp``: largest difference of a calibrated probability, null if not computed."""
+
+    name: str
+    phantom: bool
+    status: Status
+    reasons: tuple[str, ...] = ()
+    max_dp: float | None = None
+    flip: Flip | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationReport:
+    """All records of one bundle on one runtime, and ``problems`` that speak of the whole."""
+
+    bundle: str
+    runtime: str
+    precision: Precision
+    results: tuple[RecordResult, ...]
+    problems: tuple[str, ...]
+
+    def count(self, status: Status) -> int:
+        """How many records have this status."""
+        return sum(result.status is status for result in self.results)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the bundle may serve."""
+        return not self.problems and not self.count(Status.FAIL)
+
+    @property
+    def flips(self) -> int:
+        """Records that answer otherwise, the excused ones among them."""
+        return sum(result.flip is not None for result in self.results)
+
+    @property
+    def max_dp(self) -> float:
+        """Largest difference of any calibrated probability."""
+        return max((result.max_dp for result in self.results if result.max_dp is not None), default=0.0)
+
+
+def verify_bundle(
+    bundle: Bundle,
+    prepare: Prepare,
+    *,
+    resolve: Resolve = lambda digest: None,
+    runtime: str = "openvino",
+    precision: Precision = Precision.F32,
+    minimum: int = MINIMUM_RECORDS,
+) -> VerificationReport:
+    """Run every golden record of ``bundle`` through ``prepare`` (as the decoder pool does) and the runtime.
+
+    Args:
+        bundle: checked by `irmsia.bundles.load.load_bundle`.
+        prepare: reads and preprocesses the bytes of one file.
+        resolve: the bytes of the real image whose file has this SHA-256, or null.
+        runtime: name of the runtime.
+        precision: AUTO is resolved by the runtime.
+        minimum: records of each kind that the bundle must hold.
+
+    Raises:
+        BundleRejectedError: the runtime does not take the network.
+    """
+    model = make_model(bundle, runtime=runtime, precision=precision)
+    results = tuple(iter_results(model, prepare, resolve))
+    exact = model.compiled.precision
+    return VerificationReport(bundle.id, runtime, exact, results, tuple(_problems(results, exact, minimum)))
+
+
+def iter_results(model: ReadyModel, prepare: Prepare, resolve: Resolve) -> Iterator[RecordResult]:
+    """One result after the other, in the order of the records."""
+    session = model.compiled.open_session()
+    for record in model.bundle.golden():
+        yield _verify_record(_Check(model, session, record), prepare, resolve)
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    model: ReadyModel
+    session: Session
+    record: GoldenRecord
+
+    @property
+    def tolerance(self) -> Tolerance:
+        return TOLERANCES[self.model.compiled.precision]
+
+    def result(self, status: Status, *reasons: str) -> RecordResult:
+        return RecordResult(self.record.name, self.record.phantom is not None, status, reasons)
+
+
+def _verify_record(check: _Check, prepare: Prepare, resolve: Resolve) -> RecordResult:
+    record = check.record
+    if record.phantom is not None and record.phantom.version != PHANTOM_VERSION:
+        return check.result(Status.FAIL, f"needs phantom generator {record.phantom.version}, here is {PHANTOM_VERSION}")
+    try:
+        data = resolve(record.input_sha256) if record.phantom is None else _remake(record.phantom)
+        if data is None:
+            return check.result(Status.NOT_CHECKED)
+        prepared = prepare(data, check.model.bundle.manifest.preprocessing)
+        return _compare(check, prepared)
+    except IrmsiaError as error:
+        return check.result(Status.FAIL, f"{error.code}: {error.message}")
+
+
+def _remake(source: PhantomSource) -> bytes:
+    return make_phantom(source.seed, source.kind, source.lesion).data
+
+
+def _compare(check: _Check, prepared: PreparedInput) -> RecordResult:
+    model, record, frame = check.model, check.record, prepared.frames[0]
+    outputs = network_outputs(check.session.infer(frame.tensor[None]), model.rules)
+    verdict = decide(model.rules, model.scorer, make_facts(prepared.info, frame), outputs)
+    distance = frame.fingerprint().difference(record.fingerprint.to_fingerprint())
+    max_dp = _largest_difference(record, outputs, model.rules)
+    flip = compare_verdicts(
+        record.to_verdict(),
+        verdict,
+        tolerance=check.tolerance.margin,
+        relative_tolerance=check.tolerance.relative,
+    )
+    reasons = [
+        *_reading_reasons(record, prepared, distance),
+        *_probability_reasons(check.tolerance, max_dp),
+        *_score_reasons(check, outputs),
+        *_verdict_reasons(check, verdict, flip),
+    ]
+    status = Status.FAIL if reasons else Status.PASS
+    return RecordResult(record.name, record.phantom is not None, status, tuple(reasons), max_dp, flip)
+
+
+def _reading_reasons(record: GoldenRecord, prepared: PreparedInput, distance: float) -> Iterator[str]:
+    if record.real is not None and prepared.info.input_sha256 != record.input_sha256:
+        yield "the bytes are not those of the record"
+    if prepared.info.frame_sha256 != record.frame_sha256:
+        yield "the pixels read are not those of the record"
+    # Written so that a NaN fails.
+    if not distance <= FINGERPRINT_TOLERANCE:
+        yield f"the preprocessed picture differs by {distance:.3g}"
+
+
+def _probability_reasons(tolerance: Tolerance, max_dp: float) -> Iterator[str]:
+    if tolerance.probability is not None and not max_dp <= tolerance.probability:
+        yield f"a probability differs by {max_dp:.3g}"
+
+
+def _score_reasons(check: _Check, outputs: NetworkOutputs) -> Iterator[str]:
+    if check.tolerance.probability is None:
+        return
+    here = check.model.scorer.score_all(outputs.statistics)
+    there = check.record.scores
+    moved = [name for name in sorted(here.keys() | there.keys()) if not _is_near(here, there, name, check.tolerance)]
+    if moved:
+        yield f"the refusal score {moved[0]} differs"
+
+
+def _is_near(here: dict[str, float], there: dict[str, float], name: str, tolerance: Tolerance) -> bool:
+    if name not in here or name not in there:
+        return False
+    return abs(here[name] - there[name]) <= tolerance.relative * abs(there[name])
+
+
+def _verdict_reasons(check: _Check, verdict: Verdict, flip: Flip | None) -> Iterator[str]:
+    if flip is not None and not flip.excused:
+        yield f"answers {_spell(verdict)} instead of {_spell(check.record.to_verdict())}"
+    if check.tolerance.probability is not None:
+        moved = [name for name in check.record.margins if _GAP not in name and _has_moved(check, verdict, name)]
+        if moved:
+            yield f"the threshold of {moved[0]} is lost or has moved"
+
+
+def _has_moved(check: _Check, verdict: Verdict, name: str) -> bool:
+    # At fp32 a margin moves with its probability alone, so a larger change is the threshold's.
+    limit = check.tolerance.relative if name.startswith(RELATIVE) else check.tolerance.margin
+    here = verdict.margins.get(name)
+    return here is None or not abs(here - check.record.margins[name]) <= limit
+
+
+def _spell(verdict: Verdict) -> str:
+    present = [row.code for row in verdict.findings if row.state == "PRESENT"]
+    reason = f" {verdict.reason}" if verdict.reason else ""
+    return f"{verdict.decision}{reason} ({', '.join(present) or 'nothing present'})"
+
+
+def _largest_difference(record: GoldenRecord, outputs: NetworkOutputs, rules: ModelRules) -> float:
+    """Over the router's and every group's calibrated probabilities; infinite where the record has other shapes."""
+    pairs = [(np.array(record.router), outputs.router, softmax)]
+    for group in rules.groups:
+        calibrate = partial(apply_calibration, calibration=group.calibration, kind=group.kind)
+        pairs.append((np.array(record.logits.get(group.region, ())), outputs.logits[group.region], calibrate))
+    if any(there.shape != here.shape for there, here, _ in pairs):
+        return float("inf")
+    return max(float(np.max(np.abs(turn(there) - turn(here)))) for there, here, turn in pairs)
+
+
+def _problems(results: tuple[RecordResult, ...], precision: Precision, minimum: int) -> Iterator[str]:
+    phantoms = sum(result.phantom for result in results)
+    if phantoms < minimum:
+        yield f"holds {phantoms} golden phantoms, {minimum} are needed"
+    if len(results) - phantoms < minimum:
+        yield f"holds {len(results) - phantoms} golden images, {minimum} are needed"
+    checked = sum(result.status is not Status.NOT_CHECKED for result in results)
+    allowed = TOLERANCES[precision].flips_in_64
+    flips = sum(result.flip is not None for result in results)
+    if allowed is not None and flips > max(1, checked // 64) * allowed:
+        yield f"{flips} of {checked} answers change at {precision}"

@@ -1,0 +1,1 @@
+"""Torch modules only: backbones, attention pooling, the multi-head diagnostic network."""

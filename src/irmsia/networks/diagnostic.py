@@ -1,0 +1,94 @@
+"""The multi-head diagnostic network: one backbone, a router over regions, one label group a region."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from irmsia.networks.attention_pooling import AttentionPooling, PooledLogits
+from irmsia.networks.catalogue import make_backbone
+
+GRID = 3
+"""Side of the coarse grid of the refusal statistics: sees a turned image, which means and spreads alone do not."""
+
+_EPSILON = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSpec:
+    """One label group: its region and how many terms it has."""
+
+    region: str
+    terms: int
+
+
+class DiagnosticOutput(NamedTuple):
+    """Outputs for a batch of N images.
+
+    Attributes:
+        router: (N, regions) logits in the order of the heads.
+        groups: region -> pooled logits and maps of its label group.
+        statistics: (N, D) float32, see `statistic_slices`.
+        lesion: (N, 1, h, w) logits that a place belongs to a lesion; an aid of training, not exported.
+    """
+
+    router: Tensor
+    groups: dict[str, PooledLogits]
+    statistics: Tensor
+    lesion: Tensor
+
+
+class MultiHeadDiagnosticModel(nn.Module):
+    """Router and label groups over one backbone.
+
+    Args:
+        backbone: name in the catalogue.
+        heads: the label groups; the router's regions are theirs, in this order.
+        dropout: share of feature channels dropped before the heads while training.
+    """
+
+    def __init__(self, backbone: str, heads: tuple[HeadSpec, ...], *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.backbone_name = backbone
+        self.heads = heads
+        self.backbone, (self.early_channels, channels) = make_backbone(backbone)
+        self.dropout = nn.Dropout2d(dropout)
+        self.router = AttentionPooling(channels, len(heads))
+        self.groups = nn.ModuleDict({head.region: AttentionPooling(channels, head.terms) for head in heads})
+        self.lesion = nn.Conv2d(channels, 1, kernel_size=1)
+
+    def forward(self, images: Tensor) -> DiagnosticOutput:
+        """Answer images (N, 1, S, S), preprocessed by the bundle's PreprocessSpec."""
+        early, last = self.backbone(images)
+        features = self.dropout(last)
+        return DiagnosticOutput(
+            router=self.router(features).logits,
+            groups={region: pooling(features) for region, pooling in self.groups.items()},
+            statistics=feature_statistics(early),
+            lesion=self.lesion(features).float(),
+        )
+
+    def statistic_slices(self) -> dict[str, tuple[int, int]]:
+        """Return [start, stop) of each named statistic within the ``statistics`` output."""
+        spread = 2 * self.early_channels
+        return {"mean_std": (0, spread), "grid": (spread, spread + GRID * GRID * self.early_channels)}
+
+
+def feature_statistics(early: Tensor) -> Tensor:
+    """Return (N, 2 C + 9 C) statistics of an early feature level (N, C, h, w): mean, spread, 3 x 3 grid of means.
+
+    Early levels told foreign images better than the last one in a trial; see spec starter-trial.md.
+    """
+    level = early.float()
+    mean = level.mean(dim=(2, 3))
+    spread = torch.sqrt((level - mean[:, :, None, None]).square().mean(dim=(2, 3)) + _EPSILON)
+    return torch.cat([mean, spread, _grid_means(level).flatten(1)], dim=1)
+
+
+def _grid_means(level: Tensor) -> Tensor:
+    """Return (N, C, 3, 3) means over equal cells, which overlap where the side is no multiple of 3."""
+    steps = [side // GRID for side in level.shape[2:]]
+    kernel = [side - (GRID - 1) * step for side, step in zip(level.shape[2:], steps, strict=True)]
+    return F.avg_pool2d(level, kernel, stride=steps)

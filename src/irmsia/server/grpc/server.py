@@ -1,0 +1,121 @@
+"""A grpc.aio server on an `InferenceService`, with the standard health service and reflection beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from grpc import aio
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
+from grpc_health.v1.health import aio as aio_health
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
+
+from irmsia import telemetry
+from irmsia.errors import AddressInUseError
+from irmsia.inference.protocol import InferenceService
+from irmsia.server.address import join_address, loopback_address, require_free_port
+from irmsia.server.grpc.admission import Admission
+from irmsia.server.grpc.config import GrpcServerConfig
+from irmsia.server.grpc.servicer import DicomDiagnosticServicer
+from irmsia.wire import SERVICE
+
+_log = telemetry.get_logger(__name__)
+
+_CEILING = 2
+"""gRPC itself refuses a message from so many times the limit on, without ErrorInfo; below that our own error does."""
+
+_PENDING = 10_000
+"""Calls that may wait to be handed over to us; of more than 1000 gRPC by itself drops some as a bare CANCELLED."""
+
+_FAREWELL_S = 0.5
+"""How long late-comers, then streams of the health and reflection services, may linger when all work is answered."""
+
+_QUIET_S = 0.1
+"""So long nobody may have come before the server closes its door."""
+
+
+class DiagnosticServer:
+    """One server. `start` it on the loop that runs it, then `drain`; ``service`` stays the caller's to close."""
+
+    def __init__(self, service: InferenceService, config: GrpcServerConfig) -> None:
+        """Raise UnsafeSettingsError for an address that is not loopback."""
+        self.host = loopback_address(config.host)
+        self.port = 0
+        self._service = service
+        self._config = config
+        self._admission = Admission(config)
+        self._health = aio_health.HealthServicer()
+        self._server = aio.server(options=_options(config))
+        self._readiness: asyncio.Task[None] | None = None
+        servicer = DicomDiagnosticServicer(service, config, self._admission)
+        self._server.add_generic_rpc_handlers((servicer.handler(),))
+        add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server)
+
+    async def start(self) -> int:
+        """Listen, and return the port.
+
+        Raises:
+            AddressInUseError: the port is taken or may not be opened.
+        """
+        if self._config.port:
+            require_free_port(self.host, self._config.port)
+        try:
+            self.port = self._server.add_insecure_port(join_address(self.host, self._config.port))
+        except RuntimeError:  # taken between the probe and here
+            raise AddressInUseError(f"port {self._config.port} on {self.host} cannot be bound") from None
+        await self._tell_readiness()
+        await self._server.start()
+        self._readiness = asyncio.create_task(self._watch_readiness())
+        return self.port
+
+    async def drain(self, grace_s: float | None = None) -> bool:
+        """Say "not serving" first, let nobody in, answer what was admitted, stop. False when the grace ran out.
+
+        The health services still answer while admitted work finishes, so that a load balancer sees why.
+        """
+        if self._readiness is not None:
+            self._readiness.cancel()
+        await self._health.enter_graceful_shutdown()
+        self._admission.close()
+        answered = await self._all_answered(self._config.grace_s if grace_s is None else grace_s)
+        if not answered:
+            telemetry.log_event(_log, logging.WARNING, "grace ran out", unanswered=self._admission.calls)
+        # gRPC drops the calls that it has not handed over yet as a bare CANCELLED: first turn them away in our words.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._admission.quiet(_QUIET_S), _FAREWELL_S if answered else 0)
+        await self._server.stop(_FAREWELL_S if answered else 0)
+        return answered
+
+    async def _all_answered(self, grace_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._admission.idle(), grace_s)
+        return self._admission.calls == 0
+
+    async def _tell_readiness(self) -> None:
+        ready = (await asyncio.to_thread(self._service.health)).ready
+        kinds = health_pb2.HealthCheckResponse
+        for name in ("", SERVICE):
+            await self._health.set(name, kinds.SERVING if ready else kinds.NOT_SERVING)
+
+    async def _watch_readiness(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.readiness_s)
+            try:
+                await self._tell_readiness()
+            except Exception as error:  # noqa: BLE001 - the edge of a background task: one line, then on
+                place = telemetry.format_stack(error)
+                telemetry.log_event(_log, logging.ERROR, "health of the service unknown", at=place)
+
+
+def _options(config: GrpcServerConfig) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", _CEILING * config.image_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.server.max_pending_requests", _PENDING),
+        ("grpc.server.max_pending_requests_hard_limit", _PENDING),
+        ("grpc.so_reuseport", 0),  # two servers must never share one port unawares
+    ]

@@ -1,0 +1,77 @@
+"""The settings tree. Environment variables ``IRMSIA_<NAME>``, nested by ``__``: ``IRMSIA_LIMITS__FRAMES=100``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from irmsia.settings.limits import MIB, ReadLimits
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _cores() -> int:
+    """The processors this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class ServerSettings(BaseModel):
+    """The doors of `irmsia serve`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address to listen on; only loopback until accounts exist")
+    port: Port = Field(8000, description="port of the HTTP door, which a later version opens")
+    grpc_port: Port = Field(50051, description="port of the gRPC door; 0 takes a free one")
+    grace_seconds: float = Field(30.0, ge=0, description="seconds that admitted work may take to finish after SIGTERM")
+    request_seconds: float = Field(60.0, gt=0, description="longest time for one request that names no deadline")
+    message_bytes: int = Field(64 * MIB, gt=0, description="bytes of one gRPC message")
+
+
+class EngineSettings(BaseModel):
+    """Who does the work, and how much of it may wait."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = Field(
+        default_factory=lambda: (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        ),
+        ge=1,
+        description="images worked on at once: so many threads, each with a decoder child (default: the cores at hand)",
+    )
+    queue: int = Field(64, ge=1, description="images that may wait; one more is OVERLOADED")
+    threads: int = Field(1, ge=1, description="processor threads of one inference")
+    runtime: str = Field("openvino", description="what runs the network")
+    precision: Literal["f32", "bf16", "auto"] = Field(
+        "f32", description="number format of inference; auto takes bf16 where the processor has it"
+    )
+
+
+class LogSettings(BaseModel):
+    """What goes to standard error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="least level that is written")
+    format: Literal["console", "json"] = Field("console", description="for people, or one JSON object a line")
+
+
+class Settings(BaseSettings):
+    """The whole tree. Built once by `irmsia.app`; a value given on the command line wins over the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="IRMSIA_", env_nested_delimiter="__", frozen=True, extra="forbid")
+
+    home: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("irmsia", appauthor=False)),
+        description="folder of keys, bundles, the running servers and the pseudonym key",
+    )
+    server: ServerSettings = Field(default_factory=ServerSettings, description="the doors")
+    engine: EngineSettings = Field(default_factory=EngineSettings, description="the work")
+    limits: ReadLimits = Field(default_factory=ReadLimits, description="what one input may cost")
+    log: LogSettings = Field(default_factory=LogSettings, description="the log on standard error")

@@ -1,0 +1,136 @@
+"""`make starter` in small: made-up sets in, a signed bundle out that loads, is verified and can be measured."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from irmsia.app import build as build_module
+from irmsia.app import train
+from irmsia.app.evaluate import measure_bundle
+from irmsia.bundles.load import Bundle, load_bundle
+from irmsia.bundles.signing import read_trust
+from irmsia.datasets.samples import STARTER_SOURCES
+from irmsia.datasets.sealed import read_sealed
+from irmsia.imaging.phantoms import GOLDEN_SEEDS
+from irmsia.settings.tree import Settings
+from irmsia.training import starter
+from irmsia.training.cases import Cases
+
+pytestmark = [
+    pytest.mark.train,
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),  # torch's own exporter
+]
+
+RECIPE = starter.RECIPE.model_copy(
+    update={
+        "backbone": "resnet18d_w8",
+        "size": 32,
+        "epochs": 2,
+        "steps_per_epoch": 12,
+        "batch_size": 16,
+        "warmup_steps": 4,
+        "ema_decay": 0.8,
+        "precision": "fp32",
+    }
+)
+IMAGES_A_CLASS = 40
+
+
+def _write_sets(data: Path) -> None:
+    """Each class has its own mean grey and its own block, so that a few steps are enough; names tell chest patients."""
+    order = np.random.default_rng(11)
+    for source, layout in enumerate(STARTER_SOURCES):
+        for position, folder in enumerate(layout.terms):
+            for number in range(IMAGES_A_CLASS):
+                name = f"person{position}{number}_virus_1.png" if layout.has_patients else f"{folder} ({number}).png"
+                path = data / layout.name / folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(cv2.imencode(".png", _picture(order, source, position))[1].tobytes())
+
+
+def _picture(order: np.random.Generator, source: int, position: int) -> np.ndarray:
+    coarse = order.uniform(0, 120, (6, 6)).astype(np.float32)
+    picture = cv2.resize(coarse, (48, 40 + 4 * source), interpolation=cv2.INTER_CUBIC)
+    picture[:, source * 16 : source * 16 + 8] += 60
+    picture[position * 10 : position * 10 + 8] += 90
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Return (data, work, bundle) after all three stages."""
+    base = tmp_path_factory.mktemp("starter")
+    data, work, bundle = base / "data", base / "work", base / "bundle"
+    _write_sets(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "PHANTOMS", {"train": 24, "validation": 12, "test": 12})
+        train.prepare(data, work, recipe=RECIPE, committed=None)
+    train.train(work, RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build_module, "GOLDEN_SEEDS", GOLDEN_SEEDS[:12])
+        train.build(work, data, bundle, recipe=RECIPE)
+    return data, work, bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(made: tuple[Path, Path, Path]) -> Bundle:
+    """Return the bundle, loaded with this machine's keys."""
+    return load_bundle(made[2], read_trust(Settings().home))
+
+
+def test_bundle_holds_what_the_contract_asks(bundle: Bundle) -> None:
+    """It loads, knows all four groups, keeps its figures with intervals, and stays small."""
+    manifest = bundle.manifest
+    assert [group.region for group in manifest.rules.groups] == ["chest", "brain", "breast", "phantom"]
+    assert manifest.preprocessing.resize.size == 32
+    assert {metric.part for metric in manifest.metrics} == {"test"}
+    assert all(metric.low <= metric.high for metric in manifest.metrics)
+    assert sum(record.phantom is not None for record in bundle.golden()) == 12
+    assert sum(record.real is not None for record in bundle.golden()) == 12
+
+
+def test_sealed_part_is_never_learnt_from(made: tuple[Path, Path, Path], bundle: Bundle) -> None:
+    """The list in the bundle is the one made before training; no listed file is in train or validation, none golden."""
+    _, work, _ = made
+    sealed = {row.file_sha256 for row in read_sealed(work / "sealed.jsonl")}
+    assert bundle.sealed() == (work / "sealed.jsonl").read_bytes()
+    rows = Cases.load(work / "cases").rows
+    real = [row for row in rows if row.region != "phantom"]
+    assert sealed == {row.file_sha256 for row in real if row.part == "test"}
+    assert not sealed & {row.file_sha256 for row in real if row.part != "test"}
+    assert not sealed & {record.input_sha256 for record in bundle.golden() if record.real is not None}
+
+
+def test_served_figures_are_those_of_the_manifest(
+    made: tuple[Path, Path, Path], bundle: Bundle, tmp_path: Path
+) -> None:
+    """The runtime reaches, on the sealed part, what the trained network reached when the bundle was built."""
+    data, _, folder = made
+    home = Settings().home
+    figures, opened = measure_bundle(folder, data, home)
+    stated = {metric.name: metric.value for metric in bundle.manifest.metrics}
+    measured = {figure.name: figure.estimate.value for figure in figures if np.isfinite(figure.estimate.value)}
+    assert measured.keys() == stated.keys()
+    assert all(measured[name] == pytest.approx(stated[name], abs=0.02) for name in stated)
+    assert measure_bundle(folder, data, home)[1] == opened + 1
+
+
+def test_rebuild_keeps_the_committed_list(made: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """With another seed the split would change; groups of a committed list stay in the test part."""
+    data, work, _ = made
+    other = RECIPE.model_copy(update={"seed": 7})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "PHANTOMS", {"train": 12, "validation": 12, "test": 12})
+        train.prepare(data, tmp_path, recipe=other, committed=work / "sealed.jsonl")
+    kept = {row.group for row in read_sealed(work / "sealed.jsonl")}
+    assert kept <= {row.group for row in read_sealed(tmp_path / "sealed.jsonl")}
+
+
+def test_golden_images_are_of_every_term(made: tuple[Path, Path, Path]) -> None:
+    """Golden rows are validation images, one a group, of every term of every real region in turn."""
+    rows = build_module.golden_rows(Cases.load(made[1] / "cases").rows)
+    assert {row.part for row in rows} == {"validation"}
+    assert len({row.group for row in rows}) == len(rows)
+    assert len({(row.region, row.term) for row in rows}) == 9

@@ -1,0 +1,143 @@
+"""No runtime sees a network that reaches outside its file or beyond the standard's operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from irmsia.bundles.graph import check_graph, expected_outputs
+from irmsia.errors import BundleRejectedError
+from tests.bundles.tiny import make_fields, make_network
+
+
+def _external(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../secret")
+
+
+def _external_named_only(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].external_data.add(key="location", value="weights.bin")
+
+
+def _external_in_attribute(model: onnx.ModelProto) -> None:
+    tensor = numpy_helper.from_array(np.zeros(1, np.float32), "value")
+    tensor.external_data.add(key="location", value="weights.bin")
+    model.graph.node.append(helper.make_node("Constant", [], ["unused"], value=tensor))
+
+
+def _external_in_branch(model: onnx.ModelProto) -> None:
+    tensor = numpy_helper.from_array(np.zeros(1, np.float32), "inner")
+    tensor.external_data.add(key="location", value="weights.bin")
+    value = helper.make_tensor_value_info("inner", TensorProto.FLOAT, [1])
+    branch = helper.make_graph([], "branch", [], [value], [tensor])
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    model.graph.node.append(helper.make_node("If", ["yes"], ["out"], then_branch=branch, else_branch=branch))
+
+
+def _sparse_initialiser(model: onnx.ModelProto) -> None:
+    values = numpy_helper.from_array(np.ones(1, np.float32), "sparse")
+    indices = numpy_helper.from_array(np.zeros(1, np.int64), "indices")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [4]))
+
+
+def _sparse_constant(model: onnx.ModelProto) -> None:
+    values = numpy_helper.from_array(np.ones(1, np.float32), "sparse")
+    indices = numpy_helper.from_array(np.zeros(1, np.int64), "indices")
+    sparse = helper.make_sparse_tensor(values, indices, [4])
+    model.graph.node.append(helper.make_node("Constant", [], ["unused"], sparse_value=sparse))
+
+
+def _foreign_operator(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Anything", ["image"], ["x"], domain="com.example"))
+
+
+def _foreign_opset(model: onnx.ModelProto) -> None:
+    model.opset_import.append(helper.make_opsetid("com.example", 1))
+
+
+def _own_function(model: onnx.ModelProto) -> None:
+    node = helper.make_node("Relu", ["a"], ["b"])
+    model.functions.append(helper.make_function("", "Mine", ["a"], ["b"], [node], [helper.make_opsetid("", 20)]))
+
+
+def _unknown_operator(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("NoSuchOperator", ["image"], ["x"]))
+
+
+def _dangling_edge(model: onnx.ModelProto) -> None:
+    model.graph.node[1].input[0] = "nowhere"
+
+
+def _other_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].name = model.graph.node[0].input[0] = "picture"
+
+
+def _second_input(model: onnx.ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
+
+
+def _missing_output(model: onnx.ModelProto) -> None:
+    del model.graph.output[-1]
+
+
+def _training_graph(model: onnx.ModelProto) -> None:
+    model.training_info.add()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_external, "outside its file"),
+        (_external_named_only, "outside its file"),
+        (_external_in_attribute, "outside its file"),
+        (_external_in_branch, "outside its file"),
+        (_sparse_initialiser, "sparse"),
+        (_sparse_constant, "sparse"),
+        (_foreign_operator, "unknown domain"),
+        (_foreign_opset, "unknown domain"),
+        (_own_function, "operators of its own"),
+        (_training_graph, "training graph"),
+        (_unknown_operator, "not valid ONNX"),
+        (_dangling_edge, "not valid ONNX"),
+        (_other_input, "one input"),
+        (_second_input, "one input"),
+        (_missing_output, "outputs are not those"),
+    ],
+)
+def test_rejects(change: Callable[[onnx.ModelProto], None], reason: str) -> None:
+    """Each kind of network that no runtime may see, with its reason."""
+    model = make_network()
+    change(model)
+    with pytest.raises(BundleRejectedError, match=reason):
+        check_graph(model.SerializeToString(), make_fields())
+
+
+def test_accepts_what_fits() -> None:
+    """The tiny network passes, and the outputs asked for are the design's."""
+    check_graph(make_network().SerializeToString(), make_fields())
+    assert expected_outputs(make_fields()) == {
+        "router": (None, 2),
+        "statistics": (None, None),
+        "logits_chest": (None, 2),
+        "maps_chest": (None, 2, None, None),
+        "logits_phantom": (None, 3),
+        "maps_phantom": (None, 3, None, None),
+    }
+
+
+def test_rejects_another_number_of_channels() -> None:
+    """A colour network under a grey preprocessing is a mistake, not an answer."""
+    with pytest.raises(BundleRejectedError, match="another shape"):
+        check_graph(make_network(channels=3).SerializeToString(), make_fields())
+
+
+@pytest.mark.parametrize("size", [1, 100, 1000])
+def test_rejects_a_cut_file(size: int) -> None:
+    """A network cut anywhere is rejected, never a crash."""
+    with pytest.raises(BundleRejectedError):
+        check_graph(make_network().SerializeToString()[:size], make_fields())

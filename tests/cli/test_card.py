@@ -1,0 +1,108 @@
+"""The card of an answer."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from irmsia.cli.card import REASON_WORDS, make_card
+from irmsia.findings.types import (
+    AnswerWarning,
+    Basis,
+    ConformalSet,
+    Decision,
+    Diagnosis,
+    Evidence,
+    Finding,
+    ModelRef,
+    Primary,
+    Problem,
+    Reason,
+    Risk,
+    Severity,
+    State,
+    Timings,
+    Urgency,
+)
+
+ANSWER = Diagnosis(
+    input="chest.jpeg",
+    decision=Decision.REFER,
+    reason=Reason.BORDERLINE,
+    rule=7,
+    region="chest",
+    modality="DX",
+    primary=Primary("probably_abnormal", 0.734, Basis.RULE),
+    findings=(
+        Finding("glioma", "Glioma", State.NOT_ASSESSED, None),
+        Finding("pneumonia", "Pneumonia", State.PRESENT, 0.734),
+    ),
+    severity=Severity("moderate", Basis.RULE),
+    risk=Risk(51.4, "HIGH", Basis.RULE),
+    urgency=Urgency.URGENT,
+    conformal_set=ConformalSet(0.95, ("pneumonia",)),
+    model=ModelRef("ab" * 32, "irmsia-starter", "1.0.0"),
+    evidence=Evidence("12" * 32, ("34" * 32,), "opencv", "ab" * 32, "irmsia"),
+    timings_ms=Timings(total=312.4),
+    warnings=(AnswerWarning("LIMITATION", "children of one hospital"),),
+)
+
+
+def _text(answer: Diagnosis, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(make_card(answer))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "chest.jpeg", "REFER", "BORDERLINE", "too close to the threshold", "chest  DX", "73.4%", "probably abnormal",
+        "51.4", "HIGH", "severity moderate", "urgency URGENT", "Pneumonia", "PRESENT", "NOT ASSESSED",
+        "in the 95% set  pneumonia",
+        "irmsia-starter 1.0.0 (abababababab)", "312 ms", "1212121212121212", "3434343434343434", "LIMITATION",
+        "children of one hospital", "Research use only. Not a medical device.",
+    ],
+)  # fmt: skip
+def test_a_card_shows_the_whole_answer(shown: str) -> None:
+    """Decision, grounds, probabilities, evidence, limits and disclaimer stand on the card of an ordinary terminal."""
+    assert shown in _text(ANSWER)
+
+
+def test_a_refusal_shows_no_numbers() -> None:
+    """A refused image gets its reason, never a probability."""
+    refused = Diagnosis(input="ct.dcm", decision=Decision.REFUSE, reason=Reason.WRONG_MODALITY, rule=4, modality="CT")
+    text = _text(refused)
+    assert "REFUSE" in text
+    assert "WRONG_MODALITY" in text
+    assert "%" not in text
+
+
+def test_a_failure_shows_its_code_and_message() -> None:
+    """A file that could not be read says why."""
+    text = _text(Diagnosis(input="cut.dcm", error=Problem("TRUNCATED", "the pixel data end early")))
+    assert "FAILED" in text
+    assert "TRUNCATED" in text
+    assert "the pixel data end early" in text
+
+
+def test_names_cannot_steer_the_terminal() -> None:
+    """Escape sequences, bidirectional marks and rich markup in a file name are shown, not obeyed."""
+    text = _text(replace(ANSWER, input="[red]\x1b[2J\u202egnp.exe\n.dcm"))
+    assert "[red]?[2J?gnp.exe?.dcm" in text
+    assert "\x1b" not in text
+
+
+def test_every_reason_has_words() -> None:
+    """A new reason needs a sentence for people."""
+    assert set(REASON_WORDS) == set(Reason)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
+def test_a_card_fits_any_terminal(width: int) -> None:
+    """No line is wider than the terminal."""
+    assert all(len(line) <= width for line in _text(ANSWER, width).splitlines())

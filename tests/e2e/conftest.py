@@ -1,0 +1,109 @@
+"""The platform as people start it: processes, a home of their own, a real server on a free port."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from irmsia.bundles.signing import machine_key
+from irmsia.bundles.store import STARTER, BundleStore
+from irmsia.imaging.phantoms import qa_set
+from tests.bundles.tiny import make_fields, make_files
+
+IRMSIA = [sys.executable, "-m", "irmsia.cli.main"]
+
+
+class Platform:
+    """One IRMSIA_HOME and what was started in it."""
+
+    def __init__(self, home: Path, **environment: str) -> None:
+        self.home = home
+        self.environment = os.environ | {"IRMSIA_HOME": str(home), "COLUMNS": "100"} | environment
+        self._servers: list[subprocess.Popen[str]] = []
+
+    def run(self, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end."""
+        command = [*IRMSIA, *map(str, arguments)]
+        env = self.environment | environment
+        return subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=120)
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start one command; it is killed at the end of the test if it still runs."""
+        command = [*IRMSIA, *map(str, arguments)]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=self.environment)
+        self._servers.append(process)
+        return process
+
+    def serve(self, port: int = 0) -> tuple[subprocess.Popen[str], str]:
+        """Start a server and return it with its address when it takes requests."""
+        server = self.start("serve", "--grpc-port", str(port))
+        assert server.stderr is not None
+        line = server.stderr.readline()
+        found = re.search(r"serving gRPC on (\S+),", line)
+        assert found, line + server.stderr.read()
+        return server, found[1]
+
+    def close(self) -> None:
+        """End what still runs."""
+        for server in self._servers:
+            if server.poll() is None:
+                server.send_signal(signal.SIGKILL)
+            server.communicate()
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a home whose active model is the tiny bundle of the tests: quick, and its answers mean nothing."""
+    home = tmp_path_factory.mktemp("platform")
+    home.chmod(0o700)
+    store = BundleStore(home)
+    store.activate(store.add(make_fields(), make_files(), machine_key(home)))
+    return home
+
+
+@pytest.fixture
+def platform(home: Path) -> Iterator[Platform]:
+    """A platform for one test; what it started ends with it."""
+    platform = Platform(home)
+    yield platform
+    platform.close()
+
+
+@pytest.fixture(scope="session")
+def served(home: Path) -> Iterator[tuple[Platform, str]]:
+    """A platform whose server runs for all tests, and the server's address."""
+    platform = Platform(home)
+    _, target = platform.serve()
+    yield platform, target
+    platform.close()
+
+
+@pytest.fixture
+def starter(tmp_path: Path) -> Iterator[Platform]:
+    """A platform that serves the packaged starter."""
+    if not (STARTER / "manifest.json").is_file():
+        reason = "the package holds no starter bundle"
+        pytest.fail(reason) if os.environ.get("IRMSIA_REQUIRE_DATA") else pytest.skip(reason)
+    platform = Platform(tmp_path / "home")
+    yield platform
+    platform.close()
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of phantoms, with what a walk leaves out beside them."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    for phantom in qa_set()[:4]:
+        (folder / phantom.name).write_bytes(phantom.data)
+    (folder / "notes.txt").write_text("no image")
+    (folder / "a_mask.png").write_bytes(b"no image either")
+    (folder / ".hidden").write_bytes(b"")
+    return folder

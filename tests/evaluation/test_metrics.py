@@ -1,0 +1,80 @@
+"""Metrics against hand-counted and independent values; intervals by groups."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from irmsia.evaluation.bootstrap import group_bootstrap
+from irmsia.evaluation.metrics import accuracy, auroc, balanced_accuracy, recall
+from irmsia.evaluation.report import AnsweredImage, measure
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=30))
+def test_auroc_counts_pairs(cases: list[tuple[bool, int]]) -> None:
+    """AUROC is the share of pairs in the right order, ties half: counted one by one."""
+    positive = np.array([case[0] for case in cases])
+    score = np.array([case[1] for case in cases], dtype=np.float64)
+    pairs = [(a > b) + 0.5 * (a == b) for a in score[positive] for b in score[~positive]]
+    value = auroc(positive, score)
+    assert np.isnan(value) if not pairs else value == pytest.approx(np.mean(pairs))
+
+
+def test_balanced_accuracy_is_mean_recall() -> None:
+    """Nine of ten and one of two: .9 and .5 give .7, though 10 of 12 are right."""
+    truth = np.array(["a"] * 10 + ["b"] * 2)
+    said = np.array(["a"] * 9 + ["b"] + ["b", "a"])
+    assert balanced_accuracy(truth, said) == pytest.approx(0.7)
+    assert accuracy(truth, said) == pytest.approx(10 / 12)
+    assert recall(truth, said, "b") == pytest.approx(0.5)
+    assert np.isnan(recall(truth, said, "c"))
+
+
+def test_interval_grows_with_grouping() -> None:
+    """The same 200 values in 20 groups of equal values are worth less than 200 independent ones."""
+    values = np.repeat(np.random.default_rng(0).integers(0, 2, 20), 10).astype(float)
+
+    def mean(chosen: np.ndarray) -> float:
+        return float(values[chosen].mean())
+
+    alone = group_bootstrap([str(number) for number in range(200)], mean, seed=1)
+    grouped = group_bootstrap([str(number // 10) for number in range(200)], mean, seed=1)
+    assert (alone.n, alone.groups, grouped.groups) == (200, 200, 20)
+    assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
+    assert alone.low <= alone.value <= alone.high
+    assert grouped == group_bootstrap([str(number // 10) for number in range(200)], mean, seed=1)
+
+
+def _image(number: int, term: str, p: float, decision: str) -> AnsweredImage:
+    return AnsweredImage(
+        region="chest",
+        term=term,
+        group=f"p{number}",
+        routed="chest" if number else "brain",
+        probabilities={"normal": 1 - p, "pneumonia": p},
+        decision=decision,
+        reason=None,
+        present=p > 0.5,
+    )
+
+
+def test_report_of_a_small_table() -> None:
+    """Every figure of four hand-made answers is what one counts by hand."""
+    images = [
+        _image(0, "normal", 0.1, "ACCEPT"),
+        _image(1, "pneumonia", 0.9, "ACCEPT"),
+        _image(2, "normal", 0.8, "ACCEPT"),
+        _image(3, "pneumonia", 0.6, "REFER"),
+    ]
+    values = {figure.name: figure.estimate.value for figure in measure(images)}
+    assert values["router accuracy"] == 0.75
+    assert values["chest pneumonia AUROC"] == 0.75
+    assert values["chest balanced accuracy"] == 0.75
+    assert values["chest ACCEPT share"] == 0.75
+    assert values["chest REFER share"] == 0.25
+    assert values["chest REFUSE share"] == 0
+    assert values["chest right among ACCEPT"] == pytest.approx(2 / 3)
+    assert values["chest sensitivity"] == 1
+    assert values["chest specificity"] == 0.5
+    referred = {figure.name: figure.estimate.value for figure in measure(images[3:])}
+    assert np.isnan(referred["chest right among ACCEPT"])

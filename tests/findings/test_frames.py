@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from irmsia.errors import InvalidRequestError
+from irmsia.findings.decision import Verdict
+from irmsia.findings.frames import leading_frame, make_frames, select_frames
+from irmsia.findings.types import Basis, Decision, Reason, Risk
+
+
+def verdict(decision: str, score: float | None = None) -> Verdict:
+    """A verdict with nothing but a risk score."""
+    risk = None if score is None else Risk(score, "LOW", Basis.RULE)
+    reasons = {"REFER": Reason.BORDERLINE, "REFUSE": Reason.BLANK, "ACCEPT": None}
+    return Verdict(Decision(decision), reasons[decision], {"REFER": 7, "REFUSE": 2, "ACCEPT": 8}[decision], risk=risk)
+
+
+@given(st.integers(1, 20_000), st.integers(1, 80))
+def test_selection(total: int, limit: int) -> None:
+    """All frames up to the limit; above it the formula of the contract: ascending, without repeats, within the file."""
+    chosen = select_frames(total, limit)
+    assert len(chosen) == min(total, limit)
+    assert list(chosen) == sorted(set(chosen))
+    assert chosen[0] >= 0
+    assert chosen[-1] < total
+    if total > limit:
+        assert all(index == math.floor((i + 0.5) * total / limit) for i, index in enumerate(chosen))
+
+
+def test_selection_by_hand() -> None:
+    """65 frames give 64, 640 the middle of every ten."""
+    assert select_frames(640)[:3] == (5, 15, 25)
+    assert len(select_frames(65)) == 64
+    with pytest.raises(InvalidRequestError):
+        select_frames(0)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "position"),
+    [
+        ([verdict("ACCEPT", 90), verdict("REFER", 10), verdict("REFER", 20)], 2),
+        ([verdict("REFUSE"), verdict("ACCEPT", 5), verdict("ACCEPT", 7)], 2),
+        ([verdict("REFUSE"), verdict("REFUSE")], 0),
+        ([verdict("ACCEPT", 7), verdict("ACCEPT", 7)], 0),
+        ([verdict("REFUSE"), verdict("REFER", 3), verdict("REFER", 3)], 1),
+        ([verdict("ACCEPT", 0)], 0),
+    ],
+)
+def test_the_frame_that_speaks(verdicts: list[Verdict], position: int) -> None:
+    """REFER before ACCEPT before the first; the highest risk; ties to the lowest index."""
+    assert leading_frame(verdicts) == position
+
+
+def test_no_frame_is_an_error() -> None:
+    """An answer without an analysed frame cannot be."""
+    with pytest.raises(InvalidRequestError):
+        leading_frame([])
+
+
+def test_frames_of_an_answer() -> None:
+    """Null for one frame, else one item an analysed frame under its own number."""
+    assert make_frames(1, (0,), [verdict("ACCEPT", 1)]) is None
+    frames = make_frames(130, (1, 3), [verdict("ACCEPT", 1), verdict("REFUSE")])
+    assert frames is not None
+    assert (frames.total, frames.analysed) == (130, 2)
+    assert [(item.index, item.decision, item.rule) for item in frames.items] == [
+        (1, Decision.ACCEPT, 8),
+        (3, Decision.REFUSE, 2),
+    ]
