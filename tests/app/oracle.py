@@ -66,9 +66,12 @@ def _map(truth: Truth) -> Explanation:
 class Oracle:
     """Answers each phantom as its truth says, then lets ``change`` spoil the answer."""
 
-    def __init__(self, phantoms: tuple[Phantom, ...], change: Change = lambda answer: answer) -> None:
+    def __init__(
+        self, phantoms: tuple[Phantom, ...], change: Change = lambda answer: answer, *, precision: str = "f32"
+    ) -> None:
         self._truths = {phantom.data: phantom.truth for phantom in phantoms}
         self._change = change
+        self._precision = precision
 
     def submit(self, request: DiagnoseRequest) -> Future[Diagnosis]:
         """Answer at once."""
@@ -78,8 +81,8 @@ class Oracle:
         return future
 
     def models(self) -> tuple[ModelInfo, ...]:
-        """None."""
-        return ()
+        """One, of this precision."""
+        return (ModelInfo("0", "oracle", "1", "diagnosis", active=True, ready=True, precision=self._precision),)
 
     def health(self) -> ServiceHealth:
         """Ready."""

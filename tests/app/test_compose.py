@@ -50,6 +50,15 @@ def test_no_server_is_a_clear_error() -> None:
         pass
 
 
+def test_a_home_that_cannot_be_written_is_a_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The message names the setting, not the path."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("IRMSIA_HOME", str(tmp_path / "file"))
+    with pytest.raises(InvalidRequestError, match="IRMSIA_HOME") as caught, open_service(read_settings(), None):
+        pass
+    assert str(tmp_path) not in caught.value.message
+
+
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
 @pytest.mark.parametrize("name", ["private/machine.pem", "pseudonym.key"])
 def test_a_secret_that_others_may_read_stops_the_server(home: Path, name: str) -> None:
@@ -62,4 +71,5 @@ def test_a_secret_that_others_may_read_stops_the_server(home: Path, name: str) -
         require_private_files(home)
     assert str(home) not in caught.value.message
     secret.chmod(0o600)
+    secret.with_name("gone.key").symlink_to("nowhere")
     require_private_files(home)

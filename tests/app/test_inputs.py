@@ -41,6 +41,12 @@ def test_a_file_named_is_kept_whatever_it_is_called(folder: Path) -> None:
     assert skipped.sentence() is None
 
 
+def test_a_name_that_the_system_does_not_take_is_kept(tmp_path: Path) -> None:
+    """It fails as one input, whose error says why, and takes no other with it."""
+    names = [str(tmp_path / ("a" * 5000)), "nul\0byte"]
+    assert [file.name for file in list_inputs(names, Skipped())] == names
+
+
 def test_only_walked_files_are_skipped_for_being_no_image(folder: Path) -> None:
     """NOT_AN_IMAGE and NO_PIXEL_DATA are skipped in a walk; every other error, and every named file, fails."""
     skipped = Skipped()

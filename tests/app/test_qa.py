@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from irmsia.app.qa import best_term, run_qa
+from irmsia.app.qa import best_term, run_qa, write_phantoms
 from irmsia.findings.types import (
     Basis,
     Decision,
@@ -102,6 +104,15 @@ def test_each_fault_is_caught(phantoms: tuple[Phantom, ...], fault: str) -> None
     assert "doors" in failed
 
 
+@pytest.mark.parametrize(("precision", "agree"), [("f32", False), ("bf16", True)])
+def test_doors_agree_within_their_precision(phantoms: tuple[Phantom, ...], precision: str, agree: bool) -> None:
+    """A probability .001 away is another answer at f32 and the same one where a door computes in bf16."""
+    near: Change = lambda a: replace(a, primary=a.primary and replace(a.primary, probability=0.981))  # noqa: E731
+    doors = {"process": Oracle(phantoms), "grpc": Oracle(phantoms, near, precision=precision)}
+    (report,) = run_qa(doors, _inspect, [next(phantom for phantom in phantoms if phantom.truth.lesion is not None)])
+    assert report.ok is agree
+
+
 def test_a_reader_that_loses_the_orientation_is_caught(phantoms: tuple[Phantom, ...]) -> None:
     """No answer carries the orientation, so the reader's own words are checked."""
     doors = {"process": Oracle(phantoms)}
@@ -118,3 +129,10 @@ def test_normal_competes_with_the_lesions() -> None:
     """The most probable term counts `normal` as 1 - p(abnormal)."""
     assert best_term(Diagnosis(primary=Primary("normal", 0.2, Basis.RULE))) == ("normal", 0.8)
     assert best_term(Diagnosis()) == ("nothing", 0.0)
+
+
+def test_phantoms_are_written_as_they_are_sent(tmp_path: Path, phantoms: Sequence[Phantom]) -> None:
+    """`qa --out` leaves the very files that the doors are asked, and nothing else."""
+    written = write_phantoms(tmp_path / "new")
+    assert [path.read_bytes() for path in written] == [phantom.data for phantom in phantoms]
+    assert sorted(written) == sorted((tmp_path / "new").iterdir())

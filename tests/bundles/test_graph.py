@@ -30,6 +30,14 @@ def _external_in_attribute(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("Constant", [], ["unused"], value=tensor))
 
 
+def _external_beside(model: onnx.ModelProto) -> None:
+    """An attribute that holds a list of tensors beside the one that it should hold."""
+    _external_in_attribute(model)
+    attribute = model.graph.node[-1].attribute[0]
+    attribute.tensors.append(attribute.t)
+    attribute.t.ClearField("external_data")
+
+
 def _external_in_branch(model: onnx.ModelProto) -> None:
     tensor = numpy_helper.from_array(np.zeros(1, np.float32), "inner")
     tensor.external_data.add(key="location", value="weights.bin")
@@ -58,6 +66,17 @@ def _foreign_operator(model: onnx.ModelProto) -> None:
 
 def _foreign_opset(model: onnx.ModelProto) -> None:
     model.opset_import.append(helper.make_opsetid("com.example", 1))
+
+
+def _nan_weight(model: onnx.ModelProto) -> None:
+    weights = model.graph.initializer[0]
+    values = np.full(numpy_helper.to_array(weights).shape, np.nan, np.float32)
+    weights.CopyFrom(numpy_helper.from_array(values, weights.name))
+
+
+def _infinite_constant(model: onnx.ModelProto) -> None:
+    value = numpy_helper.from_array(np.array([np.inf], np.float16), "value")
+    model.graph.node.append(helper.make_node("Constant", [], ["unused"], value=value))
 
 
 def _own_function(model: onnx.ModelProto) -> None:
@@ -95,6 +114,7 @@ def _training_graph(model: onnx.ModelProto) -> None:
         (_external, "outside its file"),
         (_external_named_only, "outside its file"),
         (_external_in_attribute, "outside its file"),
+        (_external_beside, "outside its file"),
         (_external_in_branch, "outside its file"),
         (_sparse_initialiser, "sparse"),
         (_sparse_constant, "sparse"),
@@ -102,6 +122,8 @@ def _training_graph(model: onnx.ModelProto) -> None:
         (_foreign_opset, "unknown domain"),
         (_own_function, "operators of its own"),
         (_training_graph, "training graph"),
+        (_nan_weight, "not finite"),
+        (_infinite_constant, "not finite"),
         (_unknown_operator, "not valid ONNX"),
         (_dangling_edge, "not valid ONNX"),
         (_other_input, "one input"),

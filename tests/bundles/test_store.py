@@ -52,6 +52,15 @@ def test_add_activate_deactivate(store: BundleStore) -> None:
     assert store.load().manifest.name == "starter-tiny"
 
 
+def test_an_active_bundle_that_is_gone_is_said(store: BundleStore) -> None:
+    """No other model answers in its place, and the message says what names it."""
+    identity = store.add(make_fields(), make_files(), machine_key(store.home))
+    store.activate(identity)
+    shutil.rmtree(store.home / "bundles" / identity)
+    with pytest.raises(ModelNotFoundError, match=r"active\.json"):
+        store.load()
+
+
 def test_activating_the_starter_by_its_id(store: BundleStore) -> None:
     """The starter is named by its id as well, and needs no active.json."""
     starter = store.load().id

@@ -110,6 +110,7 @@ def test_a_bug_shows_no_traceback_and_no_text_of_its_exception(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """INTERNAL on one line; the log says where, without what a library may have put into the text."""
+    logging.getLogger().handlers[:] = []  # as in a fresh process, where no setting has been read yet
     _plant(monkeypatch, RuntimeError("Doe^Jane in /home/doe/scan.dcm"))
     assert _run(monkeypatch, "version") == 3
     err = capsys.readouterr().err

@@ -62,6 +62,7 @@ def test_bytes_and_paths(client: DicomDiagnosticClient, tmp_path: Path) -> None:
     assert by_path.input == str(path)
     assert by_bytes.input is None
     assert replace(by_path, input=None) == by_bytes
+    assert client.diagnose_dicom(str(path)) == by_path
     assert client.diagnose_dicom(b"image", name="given").input == "given"
 
 
@@ -235,6 +236,21 @@ def test_closing_ends_what_is_under_way() -> None:
         client.close()
         assert isinstance(future.exception(30), CancelledError)
         gate.set()
+
+
+def test_a_closed_client_says_so(door: Door) -> None:
+    """Every call of a closed client is CANCELLED, not an error of gRPC's own."""
+    client = DicomDiagnosticClient(door.target)
+    client.close()
+    for call in (client.health_check, client.get_available_models, lambda: client.diagnose_dicom(b"image")):
+        with pytest.raises(CancelledError):
+            call()
+
+
+def test_names_that_are_no_text(client: DicomDiagnosticClient) -> None:
+    """A model named by bytes that are no UTF-8 is a wrong request."""
+    with pytest.raises(InvalidRequestError):
+        client.diagnose_dicom(b"image", model="\udcff")
 
 
 def test_another_server_at_the_address() -> None:

@@ -133,7 +133,7 @@ def test_image_show_writes_a_png(platform: Platform, phantoms: Path, tmp_path: P
     assert platform.run("image", "show", file, "--out", out).returncode == 0
     shape = json.loads(platform.run("image", "info", file, "--json").stdout)["shape"]
     assert list(cv2.imread(str(out)).shape[:2]) == shape[1:3]
-    assert platform.run("image", "show", file, "--out", tmp_path / "no" / "ct.png").returncode == 1
+    assert platform.run("image", "show", file, "--out", tmp_path / "no" / "ct.png").returncode == 2
 
 
 def test_ctrl_c_is_exit_130_without_a_traceback(platform: Platform, phantoms: Path) -> None:

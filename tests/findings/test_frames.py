@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import math
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from irmsia.errors import InvalidRequestError
 from irmsia.findings.decision import Verdict
-from irmsia.findings.frames import leading_frame, make_frames, select_frames
+from irmsia.findings.frames import leading_frame, make_frames
 from irmsia.findings.types import Basis, Decision, Reason, Risk
 
 
@@ -17,26 +13,6 @@ def verdict(decision: str, score: float | None = None) -> Verdict:
     risk = None if score is None else Risk(score, "LOW", Basis.RULE)
     reasons = {"REFER": Reason.BORDERLINE, "REFUSE": Reason.BLANK, "ACCEPT": None}
     return Verdict(Decision(decision), reasons[decision], {"REFER": 7, "REFUSE": 2, "ACCEPT": 8}[decision], risk=risk)
-
-
-@given(st.integers(1, 20_000), st.integers(1, 80))
-def test_selection(total: int, limit: int) -> None:
-    """All frames up to the limit; above it the formula of the contract: ascending, without repeats, within the file."""
-    chosen = select_frames(total, limit)
-    assert len(chosen) == min(total, limit)
-    assert list(chosen) == sorted(set(chosen))
-    assert chosen[0] >= 0
-    assert chosen[-1] < total
-    if total > limit:
-        assert all(index == math.floor((i + 0.5) * total / limit) for i, index in enumerate(chosen))
-
-
-def test_selection_by_hand() -> None:
-    """65 frames give 64, 640 the middle of every ten."""
-    assert select_frames(640)[:3] == (5, 15, 25)
-    assert len(select_frames(65)) == 64
-    with pytest.raises(InvalidRequestError):
-        select_frames(0)
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,31 @@ def test_colour_of_lossy_jpeg(photometric: str, markers: str) -> None:
     assert image.info.lossless is False
 
 
+@pytest.mark.parametrize(("jfif", "ycbcr"), [(True, True), (False, False)])
+def test_jfif_outweighs_adobe(jfif: bool, ycbcr: bool) -> None:
+    """YCbCr where either marker says so: a DICOM frame and the same JPEG file show the same colours."""
+    colour = np.stack([gradient(), gradient()[::-1], np.full((24, 32), 90, np.uint8)], axis=-1)
+    stream = imagecodecs.jpeg8_encode(colour, level=95, subsampling="444")
+    at = stream.index(b"\xff\xe0")
+    behind = at + 2 + struct.unpack_from(">H", stream, at + 2)[0]
+    adobe = b"\xff\xee" + struct.pack(">H5sHHHB", 14, b"Adobe", 100, 0, 0, 0)
+    stream = stream[: behind if jfif else at] + adobe + stream[behind:]
+    frame = _read(encapsulated([stream], colour[np.newaxis], JPEGBaseline8Bit)).pixels[0]
+    space = "YCBCR" if ycbcr else "RGB"
+    np.testing.assert_array_equal(frame, imagecodecs.jpeg8_decode(stream, colorspace=space, outcolorspace="RGB"))
+    np.testing.assert_array_equal(frame, _read(stream).pixels[0])
+
+
+@pytest.mark.parametrize(("near", "lossless"), [(0, True), (3, False)])
+def test_jpeg_ls_says_itself_whether_it_lost_anything(near: int, lossless: bool) -> None:
+    """NEAR above 0 is lossy also under the lossless transfer syntax, and in a file of its own."""
+    stream = imagecodecs.jpegls_encode(gradient(), level=near)
+    frame = gradient()[np.newaxis, :, :, np.newaxis]
+    for image in (_read(encapsulated([stream], frame, JPEGLSLossless)), _read(stream)):
+        assert image.info.lossless is lossless
+        assert ("LOSSY" in _codes(image)) is not lossless
+
+
 def test_native_half_rate_chroma_is_repeated() -> None:
     """YBR_FULL_422: two neighbours share one Cb and one Cr, and the values stay YBR."""
     value = bytes([10, 20, 100, 200, 30, 40, 110, 210])

@@ -60,6 +60,7 @@ def test_the_smallest_file_reads() -> None:
         (part10(CT + pixel_elements(2, 2)), TruncatedError),
         (part10(REPORT + element(0x0040A040, b"CS", b"TEXT")), NoPixelDataError),
         (part10(b""), TruncatedError),
+        (part10(CT + pixel_elements(2, 2) + element(0x7FE00010, b"OB", b"\0" * 4), "9" * 60_000), UnsupportedError),
         (part10(CT)[:140], TruncatedError),
         (b"", NotAnImageError),
     ],
@@ -83,6 +84,8 @@ def test_nested_sequences(depth: int, length: str, vr: bytes) -> None:
     with pytest.raises(LimitExceededError):
         read_image(part10(CT + body), LIMITS)
     assert time.perf_counter() - started < NESTING_S
+    info = inspect(part10(CT + element(0x00080060, b"CS", b"CT") + body), LIMITS)
+    assert (info.modality, info.transfer_syntax) == ("CT", "1.2.840.10008.1.2.1")  # what came before is known
 
 
 def _nest(depth: int, vr: bytes) -> bytes:
@@ -109,8 +112,9 @@ def test_deflated_data_beyond_the_limit() -> None:
     limits = ReadLimits(inflated_bytes=32 << 20)
     tracemalloc.start()
     try:
-        with pytest.raises(LimitExceededError):
-            read_image(bomb, limits)
+        info = inspect(bomb, limits)
+        assert info.error is not None
+        assert (info.error.code, info.transfer_syntax) == ("LIMIT_EXCEEDED", DEFLATED)
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()

@@ -127,6 +127,32 @@ def test_interpretation() -> None:
     assert look.windows == (Window(40.0, 400.0, "LINEAR"),)
 
 
+@pytest.mark.parametrize(
+    ("elements", "units"),
+    [
+        ({}, "HU"),
+        ({"RescaleType": "HU"}, "HU"),
+        ({"RescaleType": "US"}, "US"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, None),
+        ({"Modality": "MR", "RescaleType": "HU"}, None),
+        ({"Modality": "MR"}, None),
+        ({"RescaleIntercept": None}, None),
+    ],
+)
+def test_hounsfield_units(elements: dict[str, Any], units: str | None) -> None:
+    """Rescaled CT whose RescaleType is HU or absent, localizers excepted, and nothing else."""
+    dataset = make_dataset(_EMPTY, **{"RescaleIntercept": "-1024", **elements})
+    assert read_image(write(dataset), LIMITS).interpretation.units == units
+
+
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
+def test_a_rescale_out_of_all_range(keyword: str) -> None:
+    """A factor that would overflow into values that are no numbers is a broken header, not a picture."""
+    failure = inspect(write(make_dataset(_EMPTY, **{keyword: "-1e308"})), LIMITS).error
+    assert failure is not None
+    assert failure.code == "INCONSISTENT_HEADER"
+
+
 def test_padding_written_as_the_wrong_sign() -> None:
     """PixelPaddingValue of signed pixels written as US 63536 is -2000."""
     dataset = make_dataset(_EMPTY)
@@ -146,6 +172,16 @@ def test_lookup_tables() -> None:
         for lut in (look.voi_luts[0], look.modality_lut):
             assert lut is not None
             assert (lut.first, lut.bits, lut.values.tolist()) == (-2, 12, [0, 10, 200, 4095])
+
+
+@pytest.mark.parametrize(("intercept", "first"), [("-1024", -2), ("0", 65534)])
+def test_a_voi_lut_begins_below_zero_where_the_rescale_does(intercept: str, first: int) -> None:
+    """Unsigned pixels of CT: implicit VR cannot tell -2 from 65534, the range of the modality values can."""
+    item = Dataset()
+    item.add_new(0x00283002, "US", [4, 65534, 12])
+    item.add_new(0x00283006, "OW", np.array([0, 10, 200, 4095], "<u2").tobytes())
+    dataset = make_dataset(_EMPTY.astype(np.uint16), VOILUTSequence=Sequence([item]), RescaleIntercept=intercept)
+    assert read_image(write(dataset, "1.2.840.10008.1.2"), LIMITS).interpretation.voi_luts[0].first == first
 
 
 def test_segmented_palette() -> None:

@@ -96,3 +96,10 @@ def test_enhanced_multi_frame(data_dir: Path) -> None:
     assert info.spacing.row_mm
     assert info.orientation is not None
     assert info.orientation.position is not None
+
+
+def test_numbers_beyond_all_measure_are_no_spacing() -> None:
+    """Deltas, offsets and positions near the end of doubles: no millimetres rather than infinite ones."""
+    assert _spacing(SequenceOfUltrasoundRegions=Sequence([_region(3, 1.7e308, 1.7e308)])) == Spacing()
+    assert _spacing(GridFrameOffsetVector=["1e308", "-1e308", "0"]) == Spacing()
+    assert _spacing(PixelSpacing=["1e308", "1e308"], SpacingBetweenSlices="1e308") == Spacing()

@@ -341,6 +341,16 @@ def test_percentiles_are_numpys(values: list[int], percentile: float) -> None:
         assert distribution.percentiles(percentile, percentile)[0] == pytest.approx(expected, abs=1e-9)
 
 
+def test_doubles_that_would_overflow_are_no_part_of_the_picture() -> None:
+    """Values near the end of doubles are black like NaN, and the others are stretched as if they were not there."""
+    stored = make_texture(30, 40, 1000) / 1.0
+    stored[0, :2] = [-1.7e308, 1.7e308]
+    found = seen(make_dicom_image(stored))
+    stored[0, :2] = np.nan
+    np.testing.assert_array_equal(found, seen(make_dicom_image(stored)))
+    assert np.isfinite(found).all()
+
+
 def test_colour_floats_are_stretched_by_their_grey_and_stay_finite() -> None:
     """Nobody states the range of float colours; holes are black."""
     rgb = np.stack([make_texture(30, 40, 1000)] * 3, -1).astype(np.float32) - 300

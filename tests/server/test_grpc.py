@@ -249,10 +249,10 @@ def test_the_service_may_drop_a_request() -> None:
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"\xff\xff\xff", "INVALID_REQUEST"), (pb.DiagnoseDicomRequest(model="m").SerializeToString(), "INVALID_REQUEST")],
+    [(b"\xff\xff\xff", "INVALID_REQUEST"), (pb.DiagnoseDicomRequest(model="m").SerializeToString(), "NOT_AN_IMAGE")],
 )
 def test_malformed_requests(door: Door, data: bytes, reason: str) -> None:
-    """Bytes that are no request, and a request without an image, are INVALID_REQUEST."""
+    """Bytes that are no request are INVALID_REQUEST; an image without a byte is what an empty file is elsewhere."""
     with Wire(door) as wire:
         call, said, _ = wire.failure(data)
         assert (call.code(), said) == (grpc.StatusCode.INVALID_ARGUMENT, reason)

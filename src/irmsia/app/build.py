@@ -16,9 +16,12 @@ from safetensors.numpy import save
 
 from irmsia import __version__
 from irmsia.app.evaluate import Judge, measure_phantoms, measure_sealed
+from irmsia.app.verify import prove_bundle
 from irmsia.bundles.golden import GoldenRecord, PhantomSource, RealSource, make_record, write_records
+from irmsia.bundles.load import open_bundle
 from irmsia.bundles.manifest import HowMade, ManifestFields, Metric
-from irmsia.bundles.pack import write_bundle
+from irmsia.bundles.pack import pack_bundle, write_folder
+from irmsia.bundles.signing import Trust, key_id
 from irmsia.datasets.sealed import parse_sealed
 from irmsia.evaluation.report import Figure
 from irmsia.findings.vocabulary import PHANTOM_REGION
@@ -37,10 +40,11 @@ _LIBRARIES = ("torch", "timm", "onnx", "onnxscript", "numpy", "opencv-python-hea
 
 
 def build_bundle(work: Path, data: Path, out: Path, *, recipe: Recipe, key: Ed25519PrivateKey) -> str:
-    """Freeze, export, measure and pack, signed by ``key``; return the new bundle's id.
+    """Freeze, export, measure, pack, prove on this machine's runtime, write; return the new bundle's id.
 
     Raises:
-        BundleRejectedError: what was made could not be loaded again.
+        BundleRejectedError: what was made does not load, or does not answer here as the trained network did; nothing
+            is written then.
     """
     cases = Cases.load(work / "cases")
     model = make_model(recipe)
@@ -64,7 +68,11 @@ def build_bundle(work: Path, data: Path, out: Path, *, recipe: Recipe, key: Ed25
         "sealed.jsonl": sealed_list,
     }
     fields = _fields(recipe, frozen, figures, made=_how_made(recipe, cases, model, sealed_list))
-    return write_bundle(out, fields, files, key=key, replace=True)
+    identity, content = pack_bundle(fields, files, key)
+    trust = Trust(keys={key_id(key.public_key()): key.public_key()}, revoked=frozenset())
+    prove_bundle(open_bundle(content, trust), data, minimum=len(GOLDEN_SEEDS))
+    write_folder(out, content, replace=True)
+    return identity
 
 
 class TorchInfer:

@@ -43,19 +43,29 @@ def write_maps(folder: Path, answer: Diagnosis) -> list[Path]:
     """Write the map (``.npy``, float32, signed contributions) and the overlay (``.png``) of one answer, if it has any.
 
     The names are made of the input's name and the start of its digest, so that equal names do not meet.
+
+    Raises:
+        InvalidRequestError: the folder cannot be written.
     """
     shown = answer.explanation
     if shown is None:
         return []
-    folder.mkdir(parents=True, exist_ok=True)
-    digest = answer.evidence.input_sha256 if answer.evidence is not None else None
-    stem = ".".join([Path(answer.input or "image").name or "image", (digest or "")[:8], shown.term])
-    written = [folder / f"{stem}.npy"]
-    durable.write_bytes(written[0], _npy(shown))
-    if shown.overlay_png is not None:
-        written.append(folder / f"{stem}.png")
-        durable.write_bytes(written[1], shown.overlay_png)
+    stem = ".".join([Path(answer.input or "image").name or "image", _short_digest(answer), shown.term])
+    contents = {f"{stem}.npy": _npy(shown), f"{stem}.png": shown.overlay_png}
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in contents.items():
+            if data is not None:
+                durable.write_bytes(folder / name, data)
+                written.append(folder / name)
+    except OSError as error:
+        raise InvalidRequestError(f"the maps cannot be written: {error.strerror}") from None
     return written
+
+
+def _short_digest(answer: Diagnosis) -> str:
+    return ((answer.evidence and answer.evidence.input_sha256) or "")[:8]
 
 
 def _request(file: InputFile, options: DiagnoseOptions) -> DiagnoseRequest:

@@ -51,7 +51,7 @@ def list_inputs(paths: Sequence[str], skipped: Skipped) -> list[InputFile]:
     """
     files: list[InputFile] = []
     for path in paths:
-        if Path(path).is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long or a folder is closed
             files.extend(_walk(Path(path), skipped))
         else:
             files.append(InputFile(_text(path), Path(path)))
@@ -80,10 +80,13 @@ def _is_wanted(path: Path, skipped: Skipped) -> bool:
     if fnmatch(path.name, "*_mask*"):
         skipped.counts["mask"] += 1
         return False
-    if not path.is_file():
+    try:
+        regular = path.is_file()
+    except OSError:  # in a folder that may be listed but not entered: it fails as an input, and is not skipped
+        return True
+    if not regular:
         skipped.counts["not a regular file"] += 1
-        return False
-    return True
+    return regular
 
 
 def _text(path: str) -> str:

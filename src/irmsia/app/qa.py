@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from irmsia.app.same import first_difference
+from irmsia import durable
+from irmsia.app.same import TOLERANCES, first_difference
+from irmsia.errors import InvalidRequestError
 from irmsia.findings.risk import highest_urgency, primary_label, risk_level, risk_score, severity_level
 from irmsia.findings.types import Decision, Diagnosis, Explanation, State
 from irmsia.findings.vocabulary import NORMAL
@@ -57,18 +60,37 @@ def run_qa(
         inspect: reads a file's header and frames, for the orientation that no answer carries.
         phantoms: null for `irmsia.imaging.phantoms.qa_set`.
     """
+    tolerance = _tolerance(doors)
     for phantom in phantoms if phantoms is not None else qa_set():
         asked = {name: door.submit(_request(phantom)) for name, door in doors.items()}
         answers = {name: future.result() for name, future in asked.items()}
-        yield report_on(phantom, answers, inspect(phantom.data))
+        yield report_on(phantom, answers, inspect(phantom.data), tolerance=tolerance)
 
 
-def report_on(phantom: Phantom, answers: Mapping[str, Diagnosis], info: ImageInfo) -> PhantomReport:
-    """Check the answers to one phantom against its truth."""
+def write_phantoms(folder: Path) -> list[Path]:
+    """Write the phantoms of `irmsia.imaging.phantoms.qa_set` as DICOM files: what to try where no image is at hand.
+
+    Raises:
+        InvalidRequestError: the folder cannot be written.
+    """
+    files = {folder / phantom.name: phantom.data for phantom in qa_set()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, data in files.items():
+            durable.write_bytes(path, data)
+    except OSError as error:
+        raise InvalidRequestError(f"the output cannot be written: {error.strerror}") from None
+    return list(files)
+
+
+def report_on(
+    phantom: Phantom, answers: Mapping[str, Diagnosis], info: ImageInfo, *, tolerance: float
+) -> PhantomReport:
+    """Check the answers to one phantom against its truth, and numbers of two doors within ``tolerance``."""
     truth = phantom.truth
     faults = [Fault(name, check, found) for name, answer in answers.items() for check, found in _faults(truth, answer)]
     faults += [Fault("reader", "place", found) for found in _orientation_faults(truth, info)]
-    faults += [Fault(name, "doors", f"{place} differs") for name, place in _disagreements(answers)]
+    faults += [Fault(name, "doors", f"{place} differs") for name, place in _disagreements(answers, tolerance)]
     checks = tuple(check for check in CHECKS if check != "map" or truth.lesion is not None)
     return PhantomReport(truth, dict(answers), checks, tuple(faults))
 
@@ -171,10 +193,16 @@ def _are_close(found: Sequence[float | None], wanted: Sequence[float]) -> bool:
     return all(a is not None and abs(a - b) <= _MILLIMETRE for a, b in zip(found, wanted, strict=True))
 
 
-def _disagreements(answers: Mapping[str, Diagnosis]) -> Iterator[tuple[str, str]]:
+def _tolerance(doors: Mapping[str, InferenceService]) -> float:
+    """What the coarsest number format among the doors allows."""
+    precisions = {model.precision for door in doors.values() for model in door.models() if model.active}
+    return max(TOLERANCES[precision] for precision in {"f32", *precisions} if precision in TOLERANCES)
+
+
+def _disagreements(answers: Mapping[str, Diagnosis], tolerance: float) -> Iterator[tuple[str, str]]:
     """Doors whose answer is not that of the first door, and where it differs."""
     first, *others = answers.items()
     for name, answer in others:
-        place = first_difference(first[1], answer)
+        place = first_difference(first[1], answer, tolerance=tolerance)
         if place is not None:
             yield name, place

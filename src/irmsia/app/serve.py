@@ -63,7 +63,8 @@ def require_private_files(home: Path) -> None:
     if os.name != "posix":
         return
     for path in [*home.glob("private/*"), *home.glob("*.key")]:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        # A dangling link, or a file that another process is just done with, gives nothing away.
+        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise UnsafeSettingsError(f"{path.name} holds a secret that other users may read; chmod 600 it")
 
 

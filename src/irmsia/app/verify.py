@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from irmsia.app.compose import open_pool
 from irmsia.app.inputs import Skipped, list_inputs
 from irmsia.app.models import load_model
+from irmsia.bundles.load import Bundle
+from irmsia.errors import BundleRejectedError, InvalidRequestError
+from irmsia.imaging.guard import DecoderPool
+from irmsia.imaging.limits import ReadLimits
 from irmsia.inference.runtimes.protocol import Precision
-from irmsia.inference.verify import VerificationReport, verify_bundle
+from irmsia.inference.verify import Status, VerificationReport, verify_bundle
 from irmsia.settings.tree import Settings
 
 
@@ -24,8 +30,11 @@ def verify_model(settings: Settings, name: str | None, *, data: Path | None, pre
         precision: f32, bf16, int8 or auto.
 
     Raises:
+        InvalidRequestError: ``data`` is no folder.
         ModelNotFoundError, BundleRejectedError: as `load_model`.
     """
+    if data is not None and not os.path.isdir(data):  # noqa: PTH112 - Path.is_dir raises where a folder is closed
+        raise InvalidRequestError("what --data names is no folder")
     bundle = load_model(settings, name)
     with open_pool(settings, 1) as pool:
         return verify_bundle(
@@ -35,6 +44,23 @@ def verify_model(settings: Settings, name: str | None, *, data: Path | None, pre
             runtime=settings.engine.runtime,
             precision=Precision(precision),
         )
+
+
+def prove_bundle(bundle: Bundle, data: Path, *, minimum: int) -> None:
+    """The gate of a new bundle: every golden record, none left unchecked, through the decoder pool and OpenVINO at f32.
+
+    Raises:
+        BundleRejectedError: it answers otherwise here, or ``data`` does not hold the images of its records.
+    """
+    with closing(DecoderPool(1, ReadLimits())) as pool:
+        resolve = find_by_digest(data, ReadLimits().file_bytes)
+        report = verify_bundle(bundle, pool.prepare, resolve=resolve, minimum=minimum)
+    if report.count(Status.NOT_CHECKED):
+        raise BundleRejectedError(f"{report.count(Status.NOT_CHECKED)} golden images are not in the data folder")
+    if not report.ok:
+        failed = next((f"{result.name}: {result.reasons[0]}" for result in report.results if result.reasons), "")
+        count = report.count(Status.FAIL)
+        raise BundleRejectedError("; ".join(filter(None, (*report.problems, f"{count} records fail", failed))))
 
 
 def find_by_digest(folder: Path | None, most_bytes: int) -> Callable[[str], bytes | None]:

@@ -88,7 +88,7 @@ def _purpose(fields: ManifestFields) -> str:
 
 def _use_row(row: IntendedUse) -> tuple[str, ...]:
     low, high = ("any" if age is None else f"{age:g}" for age in (row.age_min, row.age_max))
-    return ", ".join(row.modalities) or "any", row.region, f"{low} to {high}"
+    return ", ".join(row.modalities) or "none", row.region, f"{low} to {high}"
 
 
 def _how_made(fields: ManifestFields) -> str:

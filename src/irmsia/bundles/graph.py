@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
+from onnx import numpy_helper
 
 from irmsia.bundles.manifest import ManifestFields
 from irmsia.errors import BundleRejectedError
 
 INPUT = "image"
 _DOMAINS = {"", "ai.onnx"}
+_FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
 
 
 def check_graph(data: bytes, fields: ManifestFields) -> None:
@@ -36,6 +39,7 @@ def check_graph(data: bytes, fields: ManifestFields) -> None:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
         raise BundleRejectedError("the network is not valid ONNX") from error
+    _check_numbers(model.graph)
     _check_signature(model.graph, fields)
 
 
@@ -44,7 +48,7 @@ def iter_graphs(graph: Any) -> Iterator[Any]:
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
-            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 yield from iter_graphs(inner)
 
 
@@ -70,11 +74,26 @@ def _check_tensors(graph: Any) -> None:
     attributes = [attribute for node in graph.node for attribute in node.attribute]
     if graph.sparse_initializer or any(a.HasField("sparse_tensor") or a.sparse_tensors for a in attributes):
         raise BundleRejectedError("the network holds a sparse tensor")
-    tensors = list(graph.initializer)
-    for attribute in attributes:
-        tensors.extend([attribute.t] if attribute.HasField("t") else attribute.tensors)
+    tensors = iter_tensors(graph)
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data for tensor in tensors):
         raise BundleRejectedError("the network keeps weights outside its file")
+
+
+def iter_tensors(graph: Any) -> Iterator[Any]:
+    """The dense tensors of ``graph`` itself: initialisers, then those in its operators' attributes."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from [attribute.t] if attribute.HasField("t") else []
+            yield from attribute.tensors
+
+
+def _check_numbers(graph: Any) -> None:
+    """A NaN weight may pass unseen: some runtimes' ReLU makes 0 of it."""
+    for part in iter_graphs(graph):
+        for tensor in iter_tensors(part):
+            if tensor.data_type in _FLOATS and not np.isfinite(numpy_helper.to_array(tensor)).all():
+                raise BundleRejectedError("the network holds a number that is not finite")
 
 
 def _check_signature(graph: Any, fields: ManifestFields) -> None:

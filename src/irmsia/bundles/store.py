@@ -78,7 +78,7 @@ class BundleStore:
             BundleRejectedError: it is there but not whole, not trusted or malformed.
         """
         if name is None:
-            name = self.active_id() or "starter"
+            return self._load_active()
         path = self.starter if name == "starter" else self._find(name)
         try:
             bundle = load_bundle(path, read_trust(self.home))
@@ -87,6 +87,15 @@ class BundleStore:
         if path != self.starter and bundle.id != path.name:
             raise BundleRejectedError("the bundle lies in the folder of another id")
         return bundle
+
+    def _load_active(self) -> Bundle:
+        identity = self.active_id()
+        try:
+            return self.load(identity or "starter")
+        except ModelNotFoundError:
+            if identity is None:
+                raise
+            raise ModelNotFoundError(f"active.json names {identity[:12]}, which is not on this machine") from None
 
     def add(self, fields: ManifestFields, files: Mapping[str, bytes], key: Ed25519PrivateKey) -> str:
         """Seal a bundle into the registry; its id. Adding the same bundle again changes nothing."""

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from irmsia import DISCLAIMER, __version__
+from irmsia import DISCLAIMER, __version__, telemetry
 from irmsia.cli import diagnose, health, image, models, qa, serve
 from irmsia.cli.consoles import fail
 from irmsia.errors import InternalError, IrmsiaError
@@ -39,6 +39,7 @@ def version() -> None:
 def main() -> NoReturn:
     """Run one command and leave with the exit code of contract section 4; never with a traceback."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would write lines of its own to standard error
+    telemetry.configure()  # before the settings are read: a bug on the way there must show no text either
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -62,9 +63,7 @@ def _leave(error: IrmsiaError) -> NoReturn:
 
 
 def _log_bug(error: Exception) -> None:
-    from irmsia.telemetry import get_logger
-
-    get_logger("irmsia.cli").error("bug", exc_info=error)
+    telemetry.get_logger("irmsia.cli").error("bug", exc_info=error)
 
 
 if __name__ == "__main__":

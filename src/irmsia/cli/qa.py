@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -21,7 +22,11 @@ EXAMPLE = """Examples:
 
 [bold]irmsia qa[/bold]
 
-[bold]irmsia qa --server 127.0.0.1:50051 --json[/bold]"""
+[bold]irmsia qa --server 127.0.0.1:50051 --json[/bold]
+
+[bold]irmsia qa --out phantoms/[/bold]"""
+
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the phantoms as DICOM files as well.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EXAMPLE)(qa)
 
 
-def qa(server: Server = None, as_json: AsJson = False) -> None:
+def qa(server: Server = None, out: Out = None, as_json: AsJson = False) -> None:
     """Send phantoms through this process and the gRPC server, and check every answer against the truth.
 
     The term; severity, risk and urgency by the published table; the map's maximum; spacing; digests; equal doors.
@@ -38,8 +43,10 @@ def qa(server: Server = None, as_json: AsJson = False) -> None:
     """
     from irmsia.app.compose import open_doors
     from irmsia.app.configure import read_settings
-    from irmsia.app.qa import run_qa
+    from irmsia.app.qa import run_qa, write_phantoms
 
+    if out is not None:
+        note(f"{len(write_phantoms(out))} phantoms written to {out}")
     with ExitStack() as stack:
         doors = stack.enter_context(open_doors(read_settings(), server))
         if len(doors.services) == 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -59,11 +61,18 @@ def _prove(doors: Doors, server: RunningServer) -> bool:
 
 
 def _next_steps(target: str) -> str:
+    program = _program()
     steps = {
-        f"irmsia diagnose IMAGE --server {target}": "answer DICOM, PNG or JPEG files",
-        "irmsia health": "ask how the server is",
-        "irmsia --help": "everything else",
+        f"{program} diagnose IMAGE --server {target}": "answer DICOM, PNG or JPEG files",
+        f"{program} health": "ask how the server is",
+        f"{program} --help": "everything else",
     }
     width = max(map(len, steps))
-    lines = (f"  .venv/bin/{command:<{width}}  [dim]{what}[/dim]" for command, what in steps.items())
+    lines = (f"  {command:<{width}}  [dim]{what}[/dim]" for command, what in steps.items())
     return "\n".join(["\n[bold]It runs.[/bold] In another terminal:\n", *lines, "\nCtrl-C here stops it."])
+
+
+def _program() -> str:
+    """How this program was called, where that works from this folder too."""
+    called = Path(sys.argv[0]).absolute()
+    return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else "irmsia"

@@ -63,14 +63,14 @@ def check_target(target: str) -> str:
     return target
 
 
-def read_source(source: bytes | Path) -> bytes:
+def read_source(source: bytes | str | Path) -> bytes:
     """The bytes to send, at most 64 MiB of them.
 
     Raises:
         NotFoundError, NotReadableError: the path gives none.
         LimitExceededError: too many for one message.
     """
-    data = source if isinstance(source, bytes) else _read_path(source)
+    data = source if isinstance(source, bytes) else _read_path(Path(source))
     if len(data) > MAX_UNARY_BYTES:
         raise LimitExceededError(f"an image in one message has at most {MAX_UNARY_BYTES} bytes")
     return data
@@ -95,16 +95,25 @@ def make_request(content: bytes, options: DiagnoseOptions) -> bytes:
     The file's name stays here: it may name a patient, and the answer gets it back on this side. The image is put before
     the serialised options by hand, as field 1: protobuf's own encoder copies large bytes again and again while its
     buffer grows, which costs 0.8 s for 64 MiB.
+
+    Raises:
+        InvalidRequestError: a term or a model whose name is no Unicode text.
     """
-    options_alone = pb.DiagnoseDicomRequest(
-        heatmap=options.heatmap,
-        overlay=options.overlay,
-        term=options.term,
-        segmentation=options.segmentation,
-        model=options.model,
-        all_findings=options.all_findings,
-    )
-    return b"".join((_CONTENT_TAG, _varint(len(content)), content, options_alone.SerializeToString()))
+    return b"".join((_CONTENT_TAG, _varint(len(content)), content, _options_alone(options).SerializeToString()))
+
+
+def _options_alone(options: DiagnoseOptions) -> pb.DiagnoseDicomRequest:
+    try:
+        return pb.DiagnoseDicomRequest(
+            heatmap=options.heatmap,
+            overlay=options.overlay,
+            term=options.term,
+            segmentation=options.segmentation,
+            model=options.model,
+            all_findings=options.all_findings,
+        )
+    except UnicodeEncodeError:  # bytes of a command line that are no UTF-8
+        raise InvalidRequestError("the name of a term or a model must be Unicode text") from None
 
 
 def _varint(number: int) -> bytes:

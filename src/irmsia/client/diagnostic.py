@@ -26,6 +26,8 @@ from irmsia.wire.proto import health_from_message, models_from_message
 
 T = TypeVar("T")
 
+_CLOSED = "the client was closed"
+
 _CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -86,7 +88,7 @@ class DicomDiagnosticClient:
 
     def diagnose_dicom(
         self,
-        source: bytes | Path,
+        source: bytes | str | Path,
         *,
         heatmap: bool = False,
         overlay: bool = False,
@@ -100,10 +102,11 @@ class DicomDiagnosticClient:
     ) -> Diagnosis:
         """The answer to one image of any format the server reads, at most 64 MiB.
 
-        ``source``: a file's bytes or its path. ``heatmap`` asks for the explanation of ``term``, ``overlay`` for its
-        picture too. ``name`` (else the path) becomes ``input`` of the answer and does not leave this machine. A refusal
-        is an answer. With ``raise_errors=False`` an image that cannot be answered gives a `Diagnosis` with ``error``
-        and all that is known; overload, cancelling and an absent server are raised all the same.
+        ``source``: a file's bytes, or its path as text or `Path`. ``heatmap`` asks for the explanation of ``term``,
+        ``overlay`` for its picture too. ``name`` (else the path) becomes ``input`` of the answer and does not leave
+        this machine. A refusal is an answer. With ``raise_errors=False`` an image that cannot be answered gives a
+        `Diagnosis` with ``error`` and all that is known; overload, cancelling and an absent server are raised all the
+        same.
 
         Raises:
             IrmsiaError: the leaf that says what is wrong with the image, the request or the server.
@@ -118,7 +121,7 @@ class DicomDiagnosticClient:
 
     def submit(
         self,
-        source: bytes | Path,
+        source: bytes | str | Path,
         options: DiagnoseOptions | None = None,
         *,
         name: str | None = None,
@@ -129,24 +132,29 @@ class DicomDiagnosticClient:
 
         Nothing is raised here, errors of ``source`` among them: the future holds them.
         """
-        shown = name if name is not None else (str(source) if isinstance(source, Path) else None)
+        shown = name if name is not None else (None if isinstance(source, bytes) else str(source))
         future: Future[Diagnosis] = Future()
         try:
-            content = read_source(source)
+            call = self._begin(make_request(read_source(source), options or DiagnoseOptions()), timeout)
         except IrmsiaError as error:
             caught = error
             _settle(future, lambda: _raised(caught) if raise_errors else failed_answer(caught, None, shown))
             return future
-        call = self._diagnose.future(make_request(content, options or DiagnoseOptions()), timeout=timeout)
         call.add_done_callback(lambda done: _settle(future, lambda: self._outcome(done, shown, raise_errors)))
         future.add_done_callback(lambda done: call.cancel() if done.cancelled() else None)
         return future
+
+    def _begin(self, request: bytes, timeout: float | None) -> Any:
+        try:
+            return self._diagnose.future(request, timeout=timeout)
+        except ValueError:  # all that gRPC says of a closed channel
+            raise CancelledError(_CLOSED) from None
 
     def _outcome(self, call: Any, name: str | None, raise_errors: bool) -> Diagnosis:
         if call.code() is grpc.StatusCode.OK:
             return read_answer(call.result(), name)
         if self._closed and call.code() is grpc.StatusCode.CANCELLED:
-            raise CancelledError("the client was closed")
+            raise CancelledError(_CLOSED)
         error, known = read_failure(call, self.target)
         if raise_errors:
             raise error
@@ -157,6 +165,8 @@ class DicomDiagnosticClient:
             return call(request, timeout=timeout)
         except grpc.RpcError as failure:
             raise read_failure(failure, self.target)[0] from None
+        except ValueError:  # all that gRPC says of a closed channel
+            raise CancelledError(_CLOSED) from None
 
     def _call(self, name: str, reply: Any) -> Any:
         return self._channel.unary_unary(

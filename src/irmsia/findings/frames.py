@@ -1,4 +1,4 @@
-"""Several frames: which are analysed, and which one speaks for the file (contract section 4)."""
+"""Several frames: which one speaks for the file, and the answer of each (contract section 4)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,6 @@ from collections.abc import Sequence
 from irmsia.errors import InvalidRequestError
 from irmsia.findings.decision import Verdict
 from irmsia.findings.types import Decision, FrameAnswer, Frames
-
-MOST_FRAMES = 64
-
-
-def select_frames(total: int, limit: int = MOST_FRAMES) -> tuple[int, ...]:
-    """Frame numbers to analyse: all up to ``limit``, else floor((i + .5) total / limit) for i in 0..limit - 1."""
-    if total < 1 or limit < 1:
-        raise InvalidRequestError(f"frames and their limit must be at least 1, got {total} and {limit}")
-    if total <= limit:
-        return tuple(range(total))
-    return tuple((2 * i + 1) * total // (2 * limit) for i in range(limit))
 
 
 def leading_frame(verdicts: Sequence[Verdict]) -> int:

@@ -48,7 +48,7 @@ def to_rgb(samples: NDArray[Any], interpretation: Interpretation) -> NDArray[Any
         return _from_ybr(samples, interpretation, _PARTIAL)
     if photometric in ("CMYK", "CMYK_INVERTED"):
         return _from_cmyk(samples, interpretation)
-    raise UnsupportedError(f"colour of kind {photometric[:24]!r} is not read")
+    raise UnsupportedError("a PhotometricInterpretation that is not read")
 
 
 def sample_top(samples: NDArray[Any], interpretation: Interpretation) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -12,6 +11,7 @@ from irmsia.imaging.types import Orientation, Spacing, SpacingSource
 
 _CENTIMETRE = 3  # Physical Units code, PS3.3 C.8.5.5.1.15
 _MM_PER_CM = 10.0
+_LARGEST = 1e9  # no length or cosine: sums and products of larger ones could leave the finite numbers
 _UNEVEN = 0.01  # relative difference above which slices have no one spacing
 _PLANAR_PAIR = 2
 _COSINES = 6
@@ -55,7 +55,7 @@ def _numbers(dataset: DicomDataset | None, keyword: str) -> tuple[float, ...]:
         numbers = tuple(float(value) for value in values_of(dataset, keyword))
     except (TypeError, ValueError, OverflowError):
         return ()
-    return numbers if all(map(math.isfinite, numbers)) else ()
+    return numbers if all(abs(number) <= _LARGEST for number in numbers) else ()  # neither is NaN
 
 
 def _read_ultrasound(dataset: DicomDataset) -> tuple[float, float] | None:

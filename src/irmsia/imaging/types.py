@@ -109,8 +109,9 @@ class Interpretation:
     """All that turns the stored values of one file into the grey picture a viewer or a model sees.
 
     ``photometric`` is DICOM's word, or GREY, GREY_ALPHA, RGB, RGBA, CMYK outside DICOM. ``padding`` is the inclusive
-    range of stored values that are no image. ``inverted``: MONOCHROME1, or INVERSE on MONOCHROME2. ``palette``:
-    (entries, 3) scaled to 0..255. ``exif_orientation``: 1..8. ``row_cosine``, ``column_cosine``, ``position``: LPS+.
+    range of stored values that are no image. ``units``: of the modality values, ``HU`` for Hounsfield units.
+    ``inverted``: MONOCHROME1, or INVERSE on MONOCHROME2. ``palette``: (entries, 3) scaled to 0..255.
+    ``exif_orientation``: 1..8.
     """
 
     photometric: str = "GREY"

@@ -25,6 +25,7 @@ BLANK_STEPS = 4.0
 BLANK_FLOAT = 1e-6
 _BLANK_PERCENTILES = (0.5, 99.5)
 _WHOLE = VoiUsed(VoiSource.NONE, "colour: whole range")
+_LARGEST = 1e150  # no measure: values beyond it would overflow the arithmetic of windows
 _BLOCK = 1 << 18  # values at a time in float64, so that large frames need no large temporaries
 
 
@@ -164,6 +165,8 @@ def _plane(samples: NDArray[Any], interpretation: Interpretation) -> _Plane:
 
 def _is_image(stored: NDArray[Any], interpretation: Interpretation) -> NDArray[np.bool_]:
     inside = np.isfinite(stored)
+    if stored.dtype == np.float64:
+        inside &= np.abs(stored) < _LARGEST
     if interpretation.padding is not None:
         low, high = interpretation.padding
         inside &= (stored < low) | (stored > high)

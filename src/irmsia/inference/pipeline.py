@@ -64,7 +64,7 @@ def check_request(request: DiagnoseRequest, model: ReadyModel) -> None:
     Raises:
         InvalidRequestError: an explanation of a term that no group of the model has.
     """
-    terms = [term for group in model.rules.groups for term in group.terms]
+    terms = list(dict.fromkeys(term for group in model.rules.groups for term in group.terms))
     if request.term is not None and request.term not in terms:
         raise InvalidRequestError(f"the model has no term {request.term[:64]!r}; it has: {', '.join(terms)}")
 

@@ -76,7 +76,7 @@ def _fit(
 
 def _decode_jpeg_lossless(stream: bytes, header: PixelHeader, draft: Draft) -> NDArray[np.generic]:
     head = parse_jpeg(stream)
-    if not head.lossless:
+    if not head.lossless or head.jpeg_ls:
         raise DecodeFailedError("the stream is no lossless JPEG")
     _check_size(head.rows, head.columns, head.components, header)
     # "RGB" to "RGB": three components as coded, whatever markers say; the lossless process knows no colour transform.
@@ -90,6 +90,8 @@ def _decode_jpeg_ls(stream: bytes, header: PixelHeader, draft: Draft) -> NDArray
     if not head.jpeg_ls:
         raise DecodeFailedError("the stream is no JPEG-LS")
     _check_size(head.rows, head.columns, head.components, header)
+    if not head.lossless:
+        draft.learn(lossless=False)
     return _fit_unsigned(imagecodecs.jpegls_decode(stream), header, head.precision, draft)
 
 
@@ -122,7 +124,7 @@ def _is_ycbcr(head: JpegStream, header: PixelHeader, draft: Draft) -> bool:
     says_ybr = header.photometric.startswith("YBR_")
     if head.transform is None and not head.jfif:
         return says_ybr
-    is_ybr = head.transform != 0
+    is_ybr = head.jfif or head.transform != 0  # JFIF knows YCbCr alone, also beside Adobe's word, as libjpeg reads it
     if is_ybr != says_ybr:
         draft.warn("HEADER_MISMATCH", "PhotometricInterpretation and the markers of the JPEG stream disagree")
     return is_ybr

@@ -40,8 +40,7 @@ def open_dicom(data: memoryview, *, limits: ReadLimits, draft: Draft, pseudonym_
     Raises:
         InputError: every leaf that contract section 1 lists for bytes.
     """
-    unpacked = unpack(data, limits, WANTED)
-    draft.learn(transfer_syntax=unpacked.transfer_syntax)
+    unpacked = unpack(data, limits, WANTED, draft=draft)
     with quiet():
         dataset = parse_header(unpacked.layout, draft)
         read_metadata(dataset, draft, pseudonym_key)

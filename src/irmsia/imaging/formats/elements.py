@@ -88,10 +88,8 @@ def scan(
     """Walk the data set that begins at ``start`` up to its pixels or its end, and copy the ``wanted`` elements.
 
     The `Layout` carries a failure where the structure is broken: `TruncatedError` where an element announces more bytes
-    than the file holds or a sequence stays open, `InconsistentHeaderError` where an element runs past its item.
-
-    Raises:
-        LimitExceededError: sequences nested deeper than ``limits.nesting``, or too many fragments.
+    than the file holds or a sequence stays open, `InconsistentHeaderError` where an element runs past its item,
+    `LimitExceededError` where sequences nest deeper than ``limits.nesting`` or there are too many fragments.
     """
     return _Scanner(data, encoding=_peek(data, start, encoding), limits=limits, wanted=wanted).run(start)
 
@@ -131,7 +129,7 @@ class _Scanner:
     def run(self, start: int) -> Layout:
         try:
             return self._walk(start)
-        except (TruncatedError, InconsistentHeaderError) as error:
+        except InputError as error:
             return replace(self._layout(None), failure=error)
 
     def _walk(self, at: int) -> Layout:

@@ -17,6 +17,7 @@ from irmsia.imaging.types import Interpretation, Lut, Window
 
 _DESCRIPTOR = 3
 _FULL_TABLE = 1 << 16
+_LARGEST_RESCALE = 1e30  # what it makes of 32 bits stays far from the end of doubles
 _FUNCTIONS = frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"})
 _VOI_GROUP, _MODALITY_GROUP = "FrameVOILUTSequence", "PixelValueTransformationSequence"
 
@@ -25,7 +26,7 @@ def read_interpretation(dataset: DicomDataset, header: PixelHeader) -> Interpret
     """How all frames are to be looked at, unless a frame's own functional groups say otherwise.
 
     Raises:
-        InconsistentHeaderError: a palette image without a usable palette.
+        InconsistentHeaderError: a palette image without a usable palette, or a rescale out of all range.
     """
     signed = header.kind == "i"
     palette, first = read_palette(dataset) if header.photometric == "PALETTE COLOR" else (None, 0)
@@ -39,9 +40,10 @@ def read_interpretation(dataset: DicomDataset, header: PixelHeader) -> Interpret
         palette=palette,
         palette_first=first,
     )
-    look = _with_rescale(_with_voi(look, dataset, signed), dataset)
-    look = _with_voi(look, shared_group(dataset, _VOI_GROUP), signed)
-    return _with_rescale(look, shared_group(dataset, _MODALITY_GROUP))
+    hounsfield = _may_be_hounsfield(dataset)
+    look = _with_voi(_with_rescale(look, dataset, hounsfield), dataset)
+    look = _with_rescale(look, shared_group(dataset, _MODALITY_GROUP), hounsfield)
+    return _with_voi(look, shared_group(dataset, _VOI_GROUP))
 
 
 def read_frame_interpretations(
@@ -51,26 +53,38 @@ def read_frame_interpretations(
     groups = groups_of(dataset)
     if len(groups) != frames:
         return ()
+    hounsfield = _may_be_hounsfield(dataset)
     looks = []
     for group in groups:
-        own = _with_voi(look, group_of_frame(group, _VOI_GROUP), look.signed)
-        looks.append(_with_rescale(own, group_of_frame(group, _MODALITY_GROUP)))
+        own = _with_rescale(look, group_of_frame(group, _MODALITY_GROUP), hounsfield)
+        looks.append(_with_voi(own, group_of_frame(group, _VOI_GROUP)))
     return tuple(looks) if any(own is not look for own in looks) else ()
 
 
-def _with_rescale(look: Interpretation, place: DicomDataset | None) -> Interpretation:
+def _may_be_hounsfield(dataset: DicomDataset) -> bool:
+    """CT but for localizers, whose values are projections (PS3.3 C.8.2.1.1.1)."""
+    kinds = {str(kind).strip().upper() for kind in values_of(dataset, "ImageType")}
+    return str(value_of(dataset, "Modality") or "").strip().upper() == "CT" and "LOCALIZER" not in kinds
+
+
+def _with_rescale(look: Interpretation, place: DicomDataset | None, hounsfield: bool) -> Interpretation:
     slope, intercept = _number(place, "RescaleSlope"), _number(place, "RescaleIntercept")
     if place is None or (slope is None and intercept is None):
         return look
-    units = str(value_of(place, "RescaleType") or "").strip() or None
+    if max(abs(slope or 0.0), abs(intercept or 0.0)) > _LARGEST_RESCALE:
+        raise InconsistentHeaderError("RescaleSlope or RescaleIntercept is out of all range")
+    # A modality LUT goes before the rescale, and its units are its own.
+    stated = str(value_of(place, "RescaleType") or "HU").strip().upper()
+    units = stated if stated != "HU" or (hounsfield and look.modality_lut is None) else None
     # A slope of zero would make every picture blank; PS3.3 C.11.1.1.2 forbids it.
     return replace(look, slope=slope or 1.0, intercept=intercept or 0.0, units=units)
 
 
-def _with_voi(look: Interpretation, place: DicomDataset | None, signed: bool) -> Interpretation:
+def _with_voi(look: Interpretation, place: DicomDataset | None) -> Interpretation:
+    """``look`` is rescaled already: a VOI LUT begins at a negative value where the rescale can give one."""
     if place is None:
         return look
-    luts = _luts(place, "VOILUTSequence", signed)
+    luts = _luts(place, "VOILUTSequence", look.signed or look.intercept < 0 or look.slope < 0)
     windows = _windows(place)
     if not luts and not windows:
         return look

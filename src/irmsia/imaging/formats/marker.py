@@ -20,23 +20,22 @@ _NEXT_MARKER_LS = re.compile(rb"\xff+([\x80-\xcf\xd8-\xfe])", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class JpegStream:
-    """Frame header and colour markers. ``end`` is the offset after EOI; ``transform`` Adobe's 0, 1 or 2."""
+    """Frame header and colour markers. ``transform`` is Adobe's 0, 1 or 2; ``near`` JPEG-LS's largest error."""
 
     sof: int
     precision: int
     rows: int
     columns: int
     components: int
-    ids: bytes
     jfif: bool
     transform: int | None
     exif: bytes | None
-    end: int
+    near: int
 
     @property
     def lossless(self) -> bool:
-        """Whether the process of T.81 annex H (lossless) coded the stream."""
-        return self.sof in _LOSSLESS_SOF
+        """Whether nothing was lost: the process of T.81 annex H, or JPEG-LS that allows no difference."""
+        return self.sof in _LOSSLESS_SOF or (self.jpeg_ls and self.near == 0)
 
     @property
     def jpeg_ls(self) -> bool:
@@ -59,10 +58,11 @@ def parse_jpeg(stream: bytes) -> JpegStream:
 class _Walk:
     def __init__(self, stream: bytes) -> None:
         self._stream = stream
-        self._frame: tuple[int, int, int, int, int, bytes] | None = None
+        self._frame: tuple[int, int, int, int, int] | None = None
         self._jfif = False
         self._transform: int | None = None
         self._exif: bytes | None = None
+        self._near = 0
         self._scans = 0
 
     def run(self) -> JpegStream:
@@ -70,7 +70,7 @@ class _Walk:
         while True:
             marker, at = self._marker(at)
             if marker == _EOI:
-                return self._result(at)
+                return self._result()
             if marker not in _STANDALONE:
                 at = self._segment(marker, at)
 
@@ -100,9 +100,7 @@ class _Walk:
         if marker in _SOF:
             self._note_frame(marker, body)
         elif marker == _SOS:
-            if self._frame is None:
-                raise DecodeFailedError("a JPEG scan without a frame header")
-            self._scans += 1
+            self._note_scan(body)
         elif marker == _APP0 and body.startswith(b"JFIF\0"):
             self._jfif = True
         elif marker == _APP14 and body.startswith(b"Adobe") and len(body) >= 12:
@@ -110,15 +108,22 @@ class _Walk:
         elif marker == _APP1 and body.startswith(b"Exif\0\0") and self._exif is None:
             self._exif = body[6:]
 
+    def _note_scan(self, body: bytes) -> None:
+        if self._frame is None:
+            raise DecodeFailedError("a JPEG scan without a frame header")
+        self._scans += 1
+        if self._frame[0] == _SOF_LS and body:
+            near = body[1 + 2 * body[0] :]  # behind the components (T.87 C.2.3)
+            self._near = max(self._near, near[0] if near else 0)
+
     def _note_frame(self, marker: int, body: bytes) -> None:
         if len(body) < 6 or len(body) < 6 + 3 * body[5]:
             raise DecodeFailedError("a JPEG frame header is too short")
         if self._frame is not None:
             raise DecodeFailedError("a JPEG stream with two frame headers")
-        precision, rows, columns, components = struct.unpack_from(">BHHB", body)
-        self._frame = (marker, precision, rows, columns, components, body[6 : 6 + 3 * components : 3])
+        self._frame = (marker, *struct.unpack_from(">BHHB", body))
 
-    def _result(self, end: int) -> JpegStream:
+    def _result(self) -> JpegStream:
         if self._frame is None or not self._scans:
             raise DecodeFailedError("a JPEG stream without an image")
-        return JpegStream(*self._frame, self._jfif, self._transform, self._exif, end)
+        return JpegStream(*self._frame, self._jfif, self._transform, self._exif, self._near)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from irmsia.errors import DecodeFailedError, LimitExceededError, TruncatedError
 from irmsia.imaging.formats.elements import Encoding, Layout, scan
+from irmsia.imaging.formats.source import Draft
 from irmsia.imaging.limits import ReadLimits
 from irmsia.imaging.recognise import DICOM_MAGIC_AT
 
@@ -21,6 +22,7 @@ NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED, EXPLICIT_BIG})
 
 _TRANSFER_SYNTAX = 0x00020010
 _LONG_META_VRS = frozenset({b"OB", b"OW", b"UN", b"UT", b"UC", b"UR", b"SQ"})
+_LONGEST_UID = 64
 _INFLATE_STEP = 1 << 20
 
 
@@ -30,28 +32,30 @@ class DicomBytes:
 
     data: memoryview
     transfer_syntax: str
-    announced: bool
     layout: Layout
 
 
-def unpack(data: memoryview, limits: ReadLimits, wanted: Container[int]) -> DicomBytes:
+def unpack(data: memoryview, limits: ReadLimits, wanted: Container[int], *, draft: Draft) -> DicomBytes:
     """Find the data set of a DICOM file, inflate it within the limit and check its structure.
 
+    ``draft`` learns the transfer syntax first, so that it is known whatever comes.
+
     Raises:
-        TruncatedError, LimitExceededError, InconsistentHeaderError: see `scan`; the limit on inflated bytes as well.
+        TruncatedError: the file ends before its data set, or the deflated stream does not end.
+        LimitExceededError: it inflates past the limit.
         DecodeFailedError: the deflated stream is broken.
     """
     start, syntax = _read_meta(data)
-    announced = syntax is not None
     if start >= len(data):
         raise TruncatedError("the file ends before its first data element")
     if syntax is None:
         syntax = _guess_syntax(data, start)
+    draft.learn(transfer_syntax=syntax)
     if syntax == DEFLATED:
         data, start = memoryview(inflate(data[start:], limits.inflated_bytes)), 0
     encoding = Encoding(implicit=syntax == IMPLICIT_LITTLE, little=syntax != EXPLICIT_BIG)
     layout = scan(data, start, encoding=encoding, limits=limits, wanted=wanted)
-    return DicomBytes(data, syntax, announced, layout)
+    return DicomBytes(data, syntax, layout)
 
 
 def _read_meta(data: memoryview) -> tuple[int, str | None]:
@@ -74,7 +78,8 @@ def _read_meta(data: memoryview) -> tuple[int, str | None]:
         if value + length > len(data):
             raise TruncatedError("the file ends inside its meta information")
         if group << 16 | element == _TRANSFER_SYNTAX:
-            syntax = bytes(data[value : value + length]).decode("ascii", "replace").strip("\0 ")
+            named = bytes(data[value : value + min(length, _LONGEST_UID)])
+            syntax = named.decode("ascii", "replace").strip("\0 ")
         at = value + length
     return at, syntax or None
 

@@ -26,6 +26,7 @@ from irmsia.errors import (
     InvalidRequestError,
     IrmsiaError,
     LimitExceededError,
+    NotAnImageError,
     TimedOutError,
     from_code,
 )
@@ -146,7 +147,7 @@ class DicomDiagnosticServicer:
         if len(content) > self._config.image_bytes:
             raise LimitExceededError(f"an image in one message has at most {self._config.image_bytes} bytes")
         if not content:
-            raise InvalidRequestError("the request holds no image")
+            raise NotAnImageError("the image holds no bytes")  # as every door says of an empty file
         return DiagnoseRequest(
             input=_optional(message, "input"),
             source=content,
