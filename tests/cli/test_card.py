@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from irmsia.cli.card import REASON_WORDS, make_card
+from irmsia.cli.card import REASON_WORDS, limits_of, make_card, make_limits
 from irmsia.findings.types import (
     AnswerWarning,
     Basis,
@@ -64,12 +64,12 @@ def _text(answer: Diagnosis, width: int = 80) -> str:
         "chest.jpeg", "REFER", "BORDERLINE", "too close to the threshold", "chest  DX", "73.4%", "probably abnormal",
         "51.4", "HIGH", "severity moderate", "urgency URGENT", "Pneumonia", "PRESENT", "NOT ASSESSED",
         "in the 95% set  pneumonia",
-        "irmsia-starter 1.0.0 (abababababab)", "312 ms", "1212121212121212", "3434343434343434", "LIMITATION",
-        "children of one hospital", "Research use only. Not a medical device.",
+        "irmsia-starter 1.0.0 (abababababab)", "312 ms", "1212121212121212", "3434343434343434",
+        "Research use only. Not a medical device.",
     ],
 )  # fmt: skip
 def test_a_card_shows_the_whole_answer(shown: str) -> None:
-    """Decision, grounds, probabilities, evidence, limits and disclaimer stand on the card of an ordinary terminal."""
+    """Decision, grounds, probabilities, evidence and disclaimer stand on the card of an ordinary terminal."""
     assert shown in _text(ANSWER)
 
 
@@ -106,3 +106,23 @@ def test_every_reason_has_words() -> None:
 def test_a_card_fits_any_terminal(width: int) -> None:
     """No line is wider than the terminal."""
     assert all(len(line) <= width for line in _text(ANSWER, width).splitlines())
+
+
+def test_limits_stand_once_below_the_cards() -> None:
+    """The model's limits are left out of the card and listed for the run; other warnings stay on their card."""
+    answer = replace(ANSWER, warnings=(*ANSWER.warnings, AnswerWarning("LOSSY", "a lossy step")))
+    assert "children of one hospital" not in _text(answer)
+    assert "LOSSY a lossy step" in _text(answer)
+    assert limits_of(answer) == ("children of one hospital",)
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    console.print(make_limits(limits_of(answer)))
+    assert "! children of one hospital" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_file_name_stands_in_the_title_however_deep_the_folder() -> None:
+    """A long path is a line of its own, whole; the title holds the name."""
+    path = "/".join(["a-long-folder-name"] * 6) + "/chest.jpeg"
+    lines = _text(replace(ANSWER, input=path)).splitlines()
+    assert lines[0].startswith("╭─  chest.jpeg ")
+    folded = "".join(line.strip("│ ") for line in lines[1:6])
+    assert path in folded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -35,16 +35,19 @@ _LEVEL_STYLES = {
     **dict.fromkeys(("CRITICAL", "critical", Urgency.EMERGENCY), "bold red"),
 }
 _STATE_STYLES = {State.PRESENT: "bold", State.ABSENT: "dim", State.NOT_ASSESSED: "dim italic"}
+LIMITATION = "LIMITATION"
 _BAR = 20
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def make_card(answer: Diagnosis) -> Panel:
-    """Return the card of one answer. It holds nothing that the answer does not."""
+    """Return the card of one answer. It holds nothing that the answer does not; the model's limits stand apart."""
     body = _error_body(answer) if answer.error is not None else _answer_body(answer)
+    name = printable(answer.input or "image")
+    place = [] if _base(name) == name else [Padding(Text(name, style="dim", overflow="fold"), (0, 0, 1, 0))]
     return Panel(
-        Group(*body),
-        title=Text(f" {printable(answer.input or 'image')} ", style="bold"),
+        Group(*place, *body),
+        title=Text(f" {_base(name)} ", style="bold", overflow="ellipsis"),
         title_align="left",
         subtitle=Text(f" {answer.disclaimer} ", style="dim"),
         subtitle_align="left",
@@ -52,6 +55,23 @@ def make_card(answer: Diagnosis) -> Panel:
         box=box.ROUNDED,
         padding=(1, 2),
     )
+
+
+def limits_of(answer: Diagnosis) -> tuple[str, ...]:
+    """What the model that answered is not for."""
+    return tuple(warning.text for warning in answer.warnings if warning.code == LIMITATION)
+
+
+def make_limits(texts: Iterable[str]) -> RenderableType:
+    """Return the limits of the models that answered, for the end of a run: on every card they would hide the answer."""
+    grid = Table.grid(padding=(0, 1))
+    for text in texts:
+        grid.add_row(Text("!", "yellow"), Text(printable(text), "dim"))
+    return Padding(Group(Text("Limits of the model", "bold"), grid), (1, 3))
+
+
+def _base(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2] or name
 
 
 def _border(answer: Diagnosis) -> str:
@@ -152,12 +172,13 @@ def _evidence_lines(answer: Diagnosis) -> Iterator[str]:
 
 
 def _warnings(answer: Diagnosis) -> Iterator[RenderableType]:
-    if not answer.warnings:
+    warnings = [warning for warning in answer.warnings if warning.code != LIMITATION]
+    if not warnings:
         return
     grid = Table.grid(padding=(0, 1))
     grid.add_column(style="yellow", no_wrap=True)
     grid.add_column(style="dim")
-    for warning in answer.warnings:
+    for warning in warnings:
         grid.add_row("!", Text.assemble((f"{warning.code} ", "yellow"), printable(warning.text)))
     yield Padding(grid, (1, 0, 0, 0))
 

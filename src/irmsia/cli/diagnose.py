@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
-from irmsia.cli.consoles import note
+from irmsia.cli.consoles import make_console, note
 from irmsia.cli.options import AllFindings, AsJson, Batch, Maps, ModelName, Paths, Server, Term
 
 if TYPE_CHECKING:
@@ -53,13 +53,15 @@ def diagnose(
     options = DiagnoseOptions(maps=wanted, term=term, model=model, all_findings=all_findings)
     skipped = Skipped()
     files = list_inputs(paths, skipped)
+    limits: dict[str, None] = {}
 
     def show(answer: Diagnosis, meter: Meter) -> None:
         if heatmap is not None:
             write_maps(heatmap, answer)
-        _print(answer, meter, as_json=as_json)
+        limits.update(_print(answer, meter, as_json=as_json))
 
     failed = _answer(files, options, server, skipped, show) if files else set()
+    _print_limits(limits)
     if sentence := skipped.sentence():
         note(sentence)
     # A server that went away is exit 3; inputs that failed are exit 1, whatever their codes.
@@ -91,12 +93,21 @@ def _answer(
     return failed
 
 
-def _print(answer: Diagnosis, meter: Meter, *, as_json: bool) -> None:
+def _print(answer: Diagnosis, meter: Meter, *, as_json: bool) -> dict[str, None]:
+    """Print the line or the card, and return the limits of the model that the card leaves out."""
     if as_json:
         from irmsia.wire.json import diagnosis_to_line
 
         typer.echo(diagnosis_to_line(answer))
-    else:
-        from irmsia.cli.card import make_card
+        return {}
+    from irmsia.cli.card import limits_of, make_card
 
-        meter.print(make_card(answer))
+    meter.print(make_card(answer))
+    return dict.fromkeys(limits_of(answer))
+
+
+def _print_limits(limits: Collection[str]) -> None:
+    if limits:
+        from irmsia.cli.card import make_limits
+
+        make_console().print(make_limits(limits))
