@@ -45,6 +45,20 @@ def test_interval_grows_with_grouping() -> None:
     assert grouped == group_bootstrap([str(number // 10) for number in range(200)], mean, seed=1)
 
 
+def test_a_perfect_share_has_the_exact_bound() -> None:
+    """All right in 12 groups is no proof of 100 %: the interval reaches down to .025 ** (1/12); none wrong, mirrored.
+
+    Groups without a case of the metric do not count.
+    """
+    groups = [f"p{number // 2}" for number in range(24)]
+    right = group_bootstrap(groups, lambda chosen: 1.0, seed=1)
+    assert (right.low, right.high) == (pytest.approx(0.025 ** (1 / 12)), 1.0)
+    wrong = group_bootstrap(groups, lambda chosen: 0.0, seed=1)
+    assert (wrong.low, wrong.high) == (0.0, pytest.approx(1 - 0.025 ** (1 / 12)))
+    half = group_bootstrap(groups, lambda chosen: 1.0 if np.any(chosen < 12) else float("nan"), seed=1)
+    assert half.low == pytest.approx(0.025 ** (1 / 6))
+
+
 def _image(number: int, term: str, p: float, decision: str) -> AnsweredImage:
     return AnsweredImage(
         region="chest",

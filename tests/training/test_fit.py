@@ -105,3 +105,9 @@ def test_class_weights_undo_what_sampling_leaves(tmp_path: Path) -> None:
     drawn = [pools[tuple(cases.indices("train", "brain", term))] for term in RECIPE.regions[1].terms]
     products = [share * float(weight) for share, weight in zip(drawn, weights, strict=True)]
     assert products == pytest.approx([products[0]] * 3)
+
+
+def test_training_leaves_the_processor_as_it_was(tmp_path: Path) -> None:
+    """Subnormal numbers are numbers again after a fit: the rest of the process computes as before."""
+    fit(RECIPE.model_copy(update={"epochs": 1}), make_cases(tmp_path / "cases"), tmp_path / "run")
+    assert float(np.float64(5e-324) * 1.0) > 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import hashlib
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -156,8 +157,10 @@ def make_table(figures: Sequence[Figure]) -> Table:
     table = Table("figure", "value", "95 % interval", "images", "groups", title="sealed test part and phantoms")
     for figure in figures:
         estimate = figure.estimate
-        interval = f"[{estimate.low:.3f}, {estimate.high:.3f}]"
-        table.add_row(figure.name, f"{estimate.value:.3f}", interval, str(estimate.n), str(estimate.groups))
+        interval, value = f"[{estimate.low:.3f}, {estimate.high:.3f}]", f"{estimate.value:.3f}"
+        if not math.isfinite(estimate.value):
+            interval, value = "no such case", "-"
+        table.add_row(figure.name, value, interval, str(estimate.n), str(estimate.groups))
     return table
 
 

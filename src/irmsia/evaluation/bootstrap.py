@@ -27,11 +27,13 @@ def group_bootstrap(
     """Return a metric with its percentile interval over resampled groups.
 
     Draws in which the metric is not defined (a class is missing) are left out; where none is left the interval is 0..1.
-    (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8.)
+    (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8.) A share of exactly 0 or 1 does
+    not vary between draws; its other end is the exact binomial bound on the groups that take part (Clopper and Pearson,
+    1934).
 
     Args:
         groups: (n,) the group of each image.
-        metric: from (m,) indices of images, repeated as drawn, to a number.
+        metric: from (m,) indices of images, repeated as drawn, to a number in 0..1, NaN where it is not defined.
         seed: of the draws.
         draws: how many.
     """
@@ -42,7 +44,14 @@ def group_bootstrap(
     tail = (1 - _LEVEL) / 2
     low, high = np.quantile(defined, [tail, 1 - tail]) if defined else (0.0, 1.0)
     value = metric(np.arange(len(groups)))
+    if low == high and value in (0.0, 1.0):
+        low, high = _exact(value, sum(np.isfinite(metric(one)) for one in members) or len(members))
     return Estimate(value=value, low=float(low), high=float(high), n=len(groups), groups=len(members))
+
+
+def _exact(share: float, groups: int) -> tuple[float, float]:
+    bound = float(((1 - _LEVEL) / 2) ** (1 / groups))
+    return (bound, 1.0) if share == 1.0 else (0.0, 1 - bound)
 
 
 def _members(groups: Sequence[str]) -> list[NDArray[np.int64]]:

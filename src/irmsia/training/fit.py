@@ -3,7 +3,8 @@
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,16 +57,26 @@ def fit(recipe: Recipe, cases: Cases, folder: Path, *, report: Report = lambda e
     resumed ends with the same weights as an unbroken one on the same machine and thread count.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    torch.set_flush_denormal(True)  # tiny averages would slow the processor down
     trainer = Trainer(recipe, cases)
     if (folder / CHECKPOINT).exists():
         trainer.resume(folder / CHECKPOINT)
-    while trainer.progress.epoch < recipe.epochs and not trainer.out_of_patience():
-        report(trainer.run_epoch(report))
-        if trainer.progress.best_epoch == trainer.progress.epoch:
-            save_weights(folder / BEST, trainer.average.model)
-        trainer.save(folder / CHECKPOINT)
+    with _without_denormals():
+        while trainer.progress.epoch < recipe.epochs and not trainer.out_of_patience():
+            report(trainer.run_epoch(report))
+            if trainer.progress.best_epoch == trainer.progress.epoch:
+                save_weights(folder / BEST, trainer.average.model)
+            trainer.save(folder / CHECKPOINT)
     return trainer.progress
+
+
+@contextmanager
+def _without_denormals() -> Iterator[None]:
+    """Tiny averages would slow the processor down; the mode is the whole process's, so it is put back."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 class Trainer:
