@@ -8,7 +8,7 @@ PORT ?= 8000
 GRPC_PORT ?= 50051
 VENV ?= .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 DESCRIPTION := pyproject.toml constraints.txt hatch_build.py $(shell find proto -name '*.proto')
 
 # The first Python that runs, is new enough and can make environments.

@@ -121,6 +121,23 @@ def peak_mib(pid: int) -> float:
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1024
 
 
+def still_alive(pids: list[int], within_s: float = 5.0) -> list[int]:
+    """Which of ``pids`` run on; one that was still starting notices only when it has read its modules."""
+    until = time.monotonic() + within_s
+    while (alive := [pid for pid in pids if lives(pid)]) and time.monotonic() < until:
+        time.sleep(0.05)
+    return alive
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be collected does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in "ZX"
+
+
 def first_file(folder: Path) -> Path:
     """The first image of a folder, masks left out."""
     return next(path for path in sorted(folder.iterdir()) if "_mask" not in path.name)
@@ -286,7 +303,7 @@ def show_restart(sheet: Sheet, home: Path) -> None:
     with running_server(home) as second, DicomDiagnosticClient(second.target) as client:
         ready = client.health_check().ready
         found = find_running(home)
-        alive = [pid for pid in orphans if Path(f"/proc/{pid}").exists()]
+        alive = still_alive(orphans)
         files = len(list((home / "run").iterdir()))
     sheet.row(f"run files left by the killed server: {left}; after the next start: {files}")
     sheet.check(f"started again in {second.ready_s:.2f} s and is ready", good=ready)
