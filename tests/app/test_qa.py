@@ -136,3 +136,11 @@ def test_phantoms_are_written_as_they_are_sent(tmp_path: Path, phantoms: Sequenc
     written = write_phantoms(tmp_path / "new")
     assert [path.read_bytes() for path in written] == [phantom.data for phantom in phantoms]
     assert sorted(written) == sorted((tmp_path / "new").iterdir())
+
+
+def test_one_door_is_compared_with_nothing(phantoms: tuple[Phantom, ...]) -> None:
+    """What was not checked is not reported as checked: equal doors need two, a map needs a lesion."""
+    alone = next(run_qa({"process": Oracle(phantoms)}, _inspect, phantoms[:1]))
+    both = next(run_qa({"process": Oracle(phantoms), "grpc": Oracle(phantoms)}, _inspect, phantoms[:1]))
+    assert "doors" not in alone.checks
+    assert "doors" in both.checks

@@ -1,5 +1,7 @@
 """`make starter` in small: made-up sets in, a signed bundle out that loads, is verified and can be measured."""
 
+import hashlib
+import shutil
 from pathlib import Path
 
 import cv2
@@ -13,6 +15,7 @@ from irmsia.bundles.load import Bundle, load_bundle
 from irmsia.bundles.signing import read_trust
 from irmsia.datasets.samples import STARTER_SOURCES
 from irmsia.datasets.sealed import read_sealed
+from irmsia.errors import InvalidRequestError
 from irmsia.imaging.phantoms import GOLDEN_SEEDS
 from irmsia.settings.tree import Settings
 from irmsia.training import starter
@@ -126,6 +129,27 @@ def test_rebuild_keeps_the_committed_list(made: tuple[Path, Path, Path], tmp_pat
         train.prepare(data, tmp_path, recipe=other, committed=work / "sealed.jsonl")
     kept = {row.group for row in read_sealed(work / "sealed.jsonl")}
     assert kept <= {row.group for row in read_sealed(tmp_path / "sealed.jsonl")}
+
+
+def test_a_renamed_copy_of_a_sealed_image_stops_the_training(made: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """Under another patient's name it would be learnt from: it is named, and left out when that is asked for."""
+    data, work, _ = made
+    sealed = {row.file_sha256 for row in read_sealed(work / "sealed.jsonl")}
+    copied = tmp_path / "data"
+    shutil.copytree(data, copied)
+    chest = next(layout for layout in STARTER_SOURCES if layout.has_patients)
+    files = sorted((copied / chest.name).rglob("*.png"))
+    original = next(path for path in files if hashlib.sha256(path.read_bytes()).hexdigest() in sealed)
+    copy = original.with_name("person9999_virus_1.png")
+    shutil.copy(original, copy)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "PHANTOMS", {"train": 12, "validation": 12, "test": 12})
+        with pytest.raises(InvalidRequestError, match="person9999_virus_1"):
+            train.prepare(copied, tmp_path / "a", recipe=RECIPE, committed=work / "sealed.jsonl")
+        train.prepare(copied, tmp_path / "b", recipe=RECIPE, committed=work / "sealed.jsonl", drop_sealed=True)
+    names = {row.name for row in Cases.load(tmp_path / "b" / "cases").rows}
+    assert str(copy.relative_to(copied)) not in names
+    assert str(original.relative_to(copied)) in names
 
 
 def test_golden_images_are_of_every_term(made: tuple[Path, Path, Path]) -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from irmsia import errors
 from irmsia.cli import main as cli
+from irmsia.cli import run
 from irmsia.errors import IrmsiaError
 
 HEAVY = ("numpy", "cv2", "pydicom", "grpc", "openvino", "onnx", "torch", "irmsia.inference", "irmsia.imaging")
@@ -128,3 +129,18 @@ def test_an_interrupt_is_quiet(
     code = _run(monkeypatch, "version")
     assert code == (130 if isinstance(error, KeyboardInterrupt) else 1)
     assert capfd.readouterr().err == ""
+
+
+def test_ctrl_c_while_modules_are_read_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The console script ends with 130 and no traceback even before its commands exist."""
+
+    class Interrupt:
+        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+            if name == "irmsia.cli.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "irmsia.cli.main", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupt(), *sys.meta_path])
+    with pytest.raises(SystemExit) as left:
+        run()
+    assert left.value.code == 130

@@ -91,7 +91,8 @@ def report_on(
     faults = [Fault(name, check, found) for name, answer in answers.items() for check, found in _faults(truth, answer)]
     faults += [Fault("reader", "place", found) for found in _orientation_faults(truth, info)]
     faults += [Fault(name, "doors", f"{place} differs") for name, place in _disagreements(answers, tolerance)]
-    checks = tuple(check for check in CHECKS if check != "map" or truth.lesion is not None)
+    needed = {"map": truth.lesion is not None, "doors": len(answers) > 1}
+    checks = tuple(check for check in CHECKS if needed.get(check, True))
     return PhantomReport(truth, dict(answers), checks, tuple(faults))
 
 

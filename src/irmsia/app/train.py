@@ -22,9 +22,9 @@ from irmsia.bundles.store import STARTER
 from irmsia.datasets.grouping import group_samples
 from irmsia.datasets.samples import STARTER_SOURCES, Sample, list_samples
 from irmsia.datasets.scan import ScannedSample, scan_sample, sealed_row
-from irmsia.datasets.sealed import group_digest, read_sealed, write_sealed
+from irmsia.datasets.sealed import SealedSample, group_digest, read_sealed, write_sealed
 from irmsia.datasets.split import Part, group_key, split_samples
-from irmsia.errors import IrmsiaError
+from irmsia.errors import InvalidRequestError, IrmsiaError
 from irmsia.imaging.phantoms import FIRST_TRAINING_SEED, Phantom, make_phantom
 from irmsia.imaging.read import read_image
 from irmsia.settings.limits import ReadLimits
@@ -43,7 +43,7 @@ RUN = "run"
 _read = partial(read_image, limits=ReadLimits())
 
 
-def prepare(data: Path, work: Path, *, recipe: Recipe, committed: Path | None) -> None:
+def prepare(data: Path, work: Path, *, recipe: Recipe, committed: Path | None, drop_sealed: bool = False) -> None:
     """Group, split and seal the samples, then write every case's tensor.
 
     Args:
@@ -51,12 +51,22 @@ def prepare(data: Path, work: Path, *, recipe: Recipe, committed: Path | None) -
         work: where the sealed list and the cases go.
         recipe: gives the tensor's size and the seed of the split.
         committed: a sealed list whose groups stay in the test part; only new data may add to it.
+        drop_sealed: leave out copies of sealed images that stand under another group instead of stopping at them.
+
+    Raises:
+        InvalidRequestError: the data hold such copies; they would be learnt from and then be asked in the test.
     """
     work.mkdir(parents=True, exist_ok=True)
     listed = [sample for layout in STARTER_SOURCES for sample in list_samples(data, layout)]
     scanned = {sample.path: scan_sample(sample, data, _read) for sample in listed}
     samples = group_samples(listed, lambda sample: scanned[sample.path].picture)
-    parts = split_samples(samples, seed=recipe.seed, fixed=_kept(samples, committed))
+    sealed = read_sealed(committed) if committed is not None else ()
+    copies = _copies_of_sealed(samples, scanned, sealed)
+    if copies and not drop_sealed:
+        names = ", ".join(sample.path for sample in copies[:10])
+        raise InvalidRequestError(f"{len(copies)} copies of sealed images (--drop-sealed leaves them out): {names}")
+    samples = [sample for sample in samples if sample not in copies]
+    parts = split_samples(samples, seed=recipe.seed, fixed=_kept(samples, sealed))
     _seal(work / SEALED, samples, parts, scanned)
     spec = starter_spec(recipe.size)
     cases = [
@@ -117,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.stage in ("all", "prepare"):
             committed = given.out / SEALED
-            prepare(given.data, given.work, recipe=recipe, committed=committed if committed.exists() else None)
+            listed = committed if committed.exists() else None
+            prepare(given.data, given.work, recipe=recipe, committed=listed, drop_sealed=given.drop_sealed)
         if given.stage in ("all", "fit"):
             train(given.work, recipe)
         if given.stage in ("all", "build"):
@@ -134,15 +145,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, default=Path("build/starter"), help="cases and checkpoints")
     parser.add_argument("--out", type=Path, default=STARTER, help="the bundle's folder (the packaged starter)")
     parser.add_argument("--epochs", type=int, help="other than the recipe's, for a shorter or longer run")
+    parser.add_argument("--drop-sealed", action="store_true", help="leave out copies of sealed images, else stop")
     parser.add_argument("--stage", choices=("all", "prepare", "fit", "build"), default="all")
     return parser
 
 
-def _kept(samples: Sequence[Sample], committed: Path | None) -> dict[str, Part]:
+def _copies_of_sealed(
+    samples: Sequence[Sample], scanned: dict[str, ScannedSample], sealed: Sequence[SealedSample]
+) -> list[Sample]:
+    """Return samples whose file or pixels are those of a sealed one, but whose group is not sealed."""
+    groups = {row.group for row in sealed}
+    digests = {digest for row in sealed for digest in (row.file_sha256, *row.frame_sha256)}
+    rows = ((sample, sealed_row(scanned[sample.path], sample.group)) for sample in samples)
+    return [
+        sample
+        for sample, row in rows
+        if row.group not in groups and not digests.isdisjoint((row.file_sha256, *row.frame_sha256))
+    ]
+
+
+def _kept(samples: Sequence[Sample], sealed: Sequence[SealedSample]) -> dict[str, Part]:
     """Return the groups that a committed list has sealed already."""
-    if committed is None:
-        return {}
-    groups = {row.group for row in read_sealed(committed)}
+    groups = {row.group for row in sealed}
     return {group_key(sample): "test" for sample in samples if group_digest(sample.source, sample.group) in groups}
 
 
