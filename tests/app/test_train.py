@@ -1,6 +1,7 @@
 """`make starter` in small: made-up sets in, a signed bundle out that loads, is verified and can be measured."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build_module, "GOLDEN_SEEDS", GOLDEN_SEEDS[:12])
         train.build(work, data, bundle, recipe=RECIPE)
+    shutil.copy(Settings().home / "seal.jsonl", base / "openings-of-the-build.jsonl")
     return data, work, bundle
 
 
@@ -118,6 +120,12 @@ def test_served_figures_are_those_of_the_manifest(
     assert measured.keys() == stated.keys()
     assert all(measured[name] == pytest.approx(stated[name], abs=0.02) for name in stated)
     assert measure_bundle(folder, data, home)[1] == opened + 1
+
+
+def test_a_build_logs_that_it_opened_the_sealed_part(made: tuple[Path, Path, Path], bundle: Bundle) -> None:
+    """The figures in the manifest are of the sealed part, so the build itself is an opening."""
+    lines = (made[2].parent / "openings-of-the-build.jsonl").read_text().splitlines()
+    assert [json.loads(line)["bundle"] for line in lines] == [bundle.id]
 
 
 def test_rebuild_keeps_the_committed_list(made: tuple[Path, Path, Path], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from irmsia import __version__
-from irmsia.app.evaluate import Judge, measure_phantoms, measure_sealed
+from irmsia.app.evaluate import Judge, log_opening, measure_phantoms, measure_sealed
 from irmsia.app.verify import prove_bundle
 from irmsia.bundles.golden import GoldenRecord, PhantomSource, RealSource, make_record, write_records
 from irmsia.bundles.load import open_bundle
@@ -39,8 +39,10 @@ from irmsia.training.starter import INTENDED_USE, LICENCE, LIMITATIONS, NAME, VE
 _LIBRARIES = ("torch", "timm", "onnx", "onnxscript", "numpy", "opencv-python-headless", "openvino")
 
 
-def build_bundle(work: Path, data: Path, out: Path, *, recipe: Recipe, key: Ed25519PrivateKey) -> str:
+def build_bundle(work: Path, data: Path, out: Path, *, recipe: Recipe, key: Ed25519PrivateKey, home: Path) -> str:
     """Freeze, export, measure, pack, prove on this machine's runtime, write; return the new bundle's id.
+
+    Measuring opens the sealed part, which is logged in ``home`` even when the bundle is not written in the end.
 
     Raises:
         BundleRejectedError: what was made does not load, or does not answer here as the trained network did; nothing
@@ -69,6 +71,7 @@ def build_bundle(work: Path, data: Path, out: Path, *, recipe: Recipe, key: Ed25
     }
     fields = _fields(recipe, frozen, figures, made=_how_made(recipe, cases, model, sealed_list))
     identity, content = pack_bundle(fields, files, key)
+    log_opening(home, sealed_list, identity)
     trust = Trust(keys={key_id(key.public_key()): key.public_key()}, revoked=frozenset())
     prove_bundle(open_bundle(content, trust), data, minimum=len(GOLDEN_SEEDS))
     write_folder(out, content, replace=True)

@@ -146,10 +146,19 @@ def measure_bundle(path: Path, data: Path, home: Path) -> tuple[list[Figure], in
     session = model.compiled.open_session()
     judge = Judge(model.rules, model.scorer, bundle.manifest.preprocessing, session.infer)
     figures = measure_sealed(judge, data, parse_sealed(bundle.sealed().decode("utf-8")))
-    digest = hashlib.sha256(bundle.sealed()).hexdigest()
-    when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    opened = record_opening(home / "seal.jsonl", sealed_digest=digest, bundle=bundle.id, when=when)
+    opened = log_opening(home, bundle.sealed(), bundle.id)
     return figures + measure_phantoms(judge, qa_set()), opened
+
+
+def log_opening(home: Path, sealed: bytes, bundle: str) -> int:
+    """Enter in this machine's log that ``bundle`` was measured on the part that ``sealed`` lists; how often it was now.
+
+    Raises:
+        InvalidRequestError: the log's chain is broken.
+    """
+    when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    digest = hashlib.sha256(sealed).hexdigest()
+    return record_opening(home / "seal.jsonl", sealed_digest=digest, bundle=bundle, when=when)
 
 
 def make_table(figures: Sequence[Figure]) -> Table:

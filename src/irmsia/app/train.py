@@ -21,7 +21,7 @@ from irmsia.bundles.signing import PACKAGE_KEYS, machine_key, make_key, public_p
 from irmsia.bundles.store import STARTER
 from irmsia.datasets.grouping import group_samples
 from irmsia.datasets.samples import STARTER_SOURCES, Sample, list_samples
-from irmsia.datasets.scan import ScannedSample, scan_sample, sealed_row
+from irmsia.datasets.scan import ScannedSample, copies_of_sealed, scan_sample, sealed_row
 from irmsia.datasets.sealed import SealedSample, group_digest, read_sealed, write_sealed
 from irmsia.datasets.split import Part, group_key, split_samples
 from irmsia.errors import InvalidRequestError, IrmsiaError
@@ -61,7 +61,7 @@ def prepare(data: Path, work: Path, *, recipe: Recipe, committed: Path | None, d
     scanned = {sample.path: scan_sample(sample, data, _read) for sample in listed}
     samples = group_samples(listed, lambda sample: scanned[sample.path].picture)
     sealed = read_sealed(committed) if committed is not None else ()
-    copies = _copies_of_sealed(samples, scanned, sealed)
+    copies = copies_of_sealed(samples, scanned, sealed)
     if copies and not drop_sealed:
         names = ", ".join(sample.path for sample in copies[:10])
         raise InvalidRequestError(f"{len(copies)} copies of sealed images (--drop-sealed leaves them out): {names}")
@@ -104,10 +104,11 @@ def build(work: Path, data: Path, out: Path, *, recipe: Recipe) -> str:
     A release of the packaged starter makes a new pair of keys, keeps the public half in the package and throws the
     private half away; any other bundle is signed by this machine's key.
     """
+    home = Settings().home
     if out.resolve() != STARTER.resolve():
-        return build_bundle(work, data, out, recipe=recipe, key=machine_key(Settings().home))
+        return build_bundle(work, data, out, recipe=recipe, key=machine_key(home), home=home)
     key = make_key()
-    identity = build_bundle(work, data, out, recipe=recipe, key=key)
+    identity = build_bundle(work, data, out, recipe=recipe, key=key, home=home)
     durable.write_bytes(PACKAGE_KEYS / f"{STARTER.name}.pub", public_pem(key))
     return identity
 
@@ -148,20 +149,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--drop-sealed", action="store_true", help="leave out copies of sealed images, else stop")
     parser.add_argument("--stage", choices=("all", "prepare", "fit", "build"), default="all")
     return parser
-
-
-def _copies_of_sealed(
-    samples: Sequence[Sample], scanned: dict[str, ScannedSample], sealed: Sequence[SealedSample]
-) -> list[Sample]:
-    """Return samples whose file or pixels are those of a sealed one, but whose group is not sealed."""
-    groups = {row.group for row in sealed}
-    digests = {digest for row in sealed for digest in (row.file_sha256, *row.frame_sha256)}
-    rows = ((sample, sealed_row(scanned[sample.path], sample.group)) for sample in samples)
-    return [
-        sample
-        for sample, row in rows
-        if row.group not in groups and not digests.isdisjoint((row.file_sha256, *row.frame_sha256))
-    ]
 
 
 def _kept(samples: Sequence[Sample], sealed: Sequence[SealedSample]) -> dict[str, Part]:

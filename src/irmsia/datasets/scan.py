@@ -1,6 +1,6 @@
 """Reads each sample once: its digests for the sealed list, its grey picture for finding near-duplicates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,3 +60,23 @@ def sealed_row(scanned: ScannedSample, group: str) -> SealedSample:
         difference_hash=f"{difference_hash(scanned.picture):064x}",
         group=group_digest(scanned.sample.source, group),
     )
+
+
+def copies_of_sealed(
+    samples: Sequence[Sample], scanned: Mapping[str, ScannedSample], sealed: Sequence[SealedSample]
+) -> list[Sample]:
+    """Return the samples whose file or pixels are those of a sealed one, but whose own group is not sealed.
+
+    Args:
+        samples: with their groups.
+        scanned: by the sample's path.
+        sealed: the committed list.
+    """
+    groups = {row.group for row in sealed}
+    digests = {digest for row in sealed for digest in (row.file_sha256, *row.frame_sha256)}
+
+    def is_copy(sample: Sample) -> bool:
+        seen = scanned[sample.path]
+        return not digests.isdisjoint((seen.file_sha256, *seen.frame_sha256))
+
+    return [sample for sample in samples if group_digest(sample.source, sample.group) not in groups and is_copy(sample)]
