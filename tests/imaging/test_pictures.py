@@ -16,6 +16,7 @@ from PIL import Image as PillowImage
 from irmsia.errors import DecodeFailedError, TruncatedError
 from irmsia.imaging.digest import frame_digest
 from irmsia.imaging.read import read_image
+from irmsia.imaging.render import render_frame
 from tests.imaging.samples import LIMITS, gradient, picture
 
 RNG = np.random.default_rng(3)
@@ -65,6 +66,17 @@ def test_one_bit_png_is_0_and_1() -> None:
     image = read_image(picture(bits, "PNG"), LIMITS)
     np.testing.assert_array_equal(image.pixels[0, :, :, 0], bits.astype(np.uint8))
     assert (image.info.dtype, image.interpretation.bits_stored) == ("uint8", 1)
+
+
+@pytest.mark.parametrize("clear", [0, 1, 255])
+def test_one_bit_png_with_a_transparent_value(clear: int) -> None:
+    """Grey and alpha are both 0 or 1, also where the writer named the value by 255: its lowest bit counts."""
+    frame = gradient() > 99
+    image = read_image(picture(frame, "PNG", transparency=clear), LIMITS)
+    opaque = frame != bool(clear)
+    np.testing.assert_array_equal(image.pixels[0], np.stack([frame, opaque], axis=-1).astype(np.uint8))
+    assert (image.interpretation.photometric, image.interpretation.bits_stored) == ("GREY_ALPHA", 1)
+    np.testing.assert_array_equal(render_frame(image, 0), frame * np.uint8(255))
 
 
 def test_ancillary_chunks_change_nothing() -> None:

@@ -68,9 +68,9 @@ def _warm_up() -> None:
     cv2.setNumThreads(1)
     modules: dict[str, Any] = sys.modules
     modules.update(dict.fromkeys(_UNUSED_PLUGINS))  # None there makes their import fail
-    from irmsia.imaging.formats import dicom, jpeg, png
+    from irmsia.imaging.formats import bmp, dicom, jpeg, png, tiff
 
-    del dicom, jpeg, png
+    del bmp, dicom, jpeg, png, tiff
 
 
 def _limit_memory(allowed: int) -> None:

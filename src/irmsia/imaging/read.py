@@ -120,6 +120,14 @@ class _Reading:
             from irmsia.imaging.formats.jpeg import open_jpeg
 
             return open_jpeg(self._data, limits=self._limits, draft=self._draft)
+        if found is ImageFormat.TIFF:
+            from irmsia.imaging.formats.tiff import open_tiff
+
+            return open_tiff(self._data, limits=self._limits, draft=self._draft)
+        if found is ImageFormat.BMP:
+            from irmsia.imaging.formats.bmp import open_bmp
+
+            return open_bmp(self._data, limits=self._limits, draft=self._draft)
         raise UnsupportedError(f"{found} files are not read yet")
 
     def _decode(self, source: Source, chosen: frozenset[int], progress: Progress | None) -> dict[int, NDArray[Any]]:

@@ -111,7 +111,7 @@ def _decode(chunks: dict[bytes, list[memoryview]], head: _Head) -> NDArray[np.ge
     frame = as_samples(_decode_stream(_assemble(chunks, None)))
     if frame.shape != (head.rows, head.columns, head.samples):
         raise DecodeFailedError("the PNG stream decodes to another size than its header says")
-    return np.ascontiguousarray(frame // 255 if head.depth == 1 and head.samples == 1 else frame)
+    return np.ascontiguousarray(frame // 255 if head.depth == 1 else frame)
 
 
 def _decode_palette(chunks: dict[bytes, list[memoryview]], head: _Head) -> NDArray[np.generic]:
