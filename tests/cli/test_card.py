@@ -17,6 +17,8 @@ from irmsia.findings.types import (
     Diagnosis,
     Evidence,
     Finding,
+    FrameAnswer,
+    Frames,
     ModelRef,
     Primary,
     Problem,
@@ -126,3 +128,34 @@ def test_the_file_name_stands_in_the_title_however_deep_the_folder() -> None:
     assert lines[0].startswith("╭─  chest.jpeg ")
     folded = "".join(line.strip("│ ") for line in lines[1:6])
     assert path in folded
+
+
+def _frame(index: int, decision: Decision, risk: float | None) -> FrameAnswer:
+    if risk is None:
+        return FrameAnswer(index, decision, Reason.BLANK, 2, None, None, ())
+    finding = Finding("pneumonia", "Pneumonia", State.PRESENT if risk > 50 else State.ABSENT, risk / 100)
+    primary, score = Primary("abnormal", risk / 100, Basis.RULE), Risk(risk, "HIGH", Basis.RULE)
+    return FrameAnswer(index, decision, None, 8, primary, score, (finding,))
+
+
+def test_frames_stand_in_the_order_in_which_they_would_lead() -> None:
+    """Ten of them: REFER first, then the highest risk; the rest are counted; the digest is the leading frame's."""
+    items = [
+        _frame(0, Decision.REFUSE, None),
+        *(_frame(index, Decision.ACCEPT, float(index)) for index in range(1, 60)),
+        _frame(60, Decision.REFER, 3.0),
+    ]
+    evidence = Evidence("12" * 32, tuple(f"{index:064x}" for index in range(61)), "native", "ab" * 32, "irmsia")
+    text = _text(replace(ANSWER, frames=Frames(61, 61, tuple(items)), evidence=evidence))
+    table = text[text.index("61 of 61 frames analysed") :].splitlines()
+    assert [line.split()[1] for line in table[2:5]] == ["60", "59", "58"]
+    assert "Pneumonia" in table[3]
+    assert "and 51 more: 50 ACCEPT, 1 REFUSE" in text
+    assert f"frame {60:064x}"[:20] in text
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_card_of_many_frames_fits_any_terminal(width: int) -> None:
+    """The table of frames is no wider than the card."""
+    frames = Frames(2, 2, (_frame(0, Decision.REFUSE, None), _frame(1, Decision.ACCEPT, 80.0)))
+    assert all(len(line) <= width for line in _text(replace(ANSWER, frames=frames), width).splitlines())

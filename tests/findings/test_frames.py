@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from irmsia.errors import InvalidRequestError
 from irmsia.findings.decision import Verdict
@@ -47,3 +49,31 @@ def test_frames_of_an_answer() -> None:
         (1, Decision.ACCEPT, 8),
         (3, Decision.REFUSE, 2),
     ]
+
+
+VERDICTS = st.lists(
+    st.one_of(
+        st.just(verdict("REFUSE")),
+        st.builds(verdict, st.sampled_from(["ACCEPT", "REFER"]), st.sampled_from([0.0, 1.0, 12.5, 12.500001, 100.0])),
+    ),
+    min_size=1,
+    max_size=64,
+)
+
+
+@given(VERDICTS)
+def test_the_leading_frame_is_the_best_by_every_comparison(verdicts: list[Verdict]) -> None:
+    """No other frame comes before it: decision first, then risk, then position. Stated as an order of all frames."""
+
+    def rank(position: int) -> tuple[int, float, int]:
+        one = verdicts[position]
+        order = {Decision.REFER: 0, Decision.ACCEPT: 1, Decision.REFUSE: 2}[one.decision]
+        return order, -(one.risk.score if one.risk else 0.0), position
+
+    assert leading_frame(verdicts) == min(range(len(verdicts)), key=rank)
+
+
+@given(VERDICTS, st.integers(1, 100))
+def test_a_refused_frame_behind_changes_nothing(verdicts: list[Verdict], count: int) -> None:
+    """Blank frames added at the end never take the lead."""
+    assert leading_frame(verdicts + [verdict("REFUSE")] * count) == leading_frame(verdicts)

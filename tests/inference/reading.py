@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from irmsia.errors import NotFoundError
-from irmsia.imaging.decode_task import PreparedInput, PrepareTask
-from irmsia.imaging.frames import OneFrame
+from irmsia.imaging.decode_task import FrameRule, PreparedInput, PrepareTask
+from irmsia.imaging.frames import EvenlySpaced
 from irmsia.imaging.limits import ReadLimits
 from irmsia.imaging.preprocess import PreprocessSpec
 from irmsia.imaging.read import read_image
@@ -36,13 +36,13 @@ class InProcessDecoder:
         source: bytes | Path,
         spec: PreprocessSpec,
         *,
-        frames: OneFrame | None = None,
+        frames: FrameRule | None = None,
         with_picture: bool = False,
         deadline: float | None = None,
     ) -> PreparedInput:
-        """Read and preprocess one frame."""
+        """Read and preprocess the frames of the rule."""
         self.calls += 1
-        frames = frames or OneFrame(0)
+        frames = frames or EvenlySpaced()
         data = memoryview(_bytes(source))
         if self._change is _same:
             return PrepareTask(spec, frames, with_picture).run(data, ReadLimits(), None, lambda index: None)

@@ -80,23 +80,6 @@ def test_a_refusal_runs_no_network_and_says_nothing_of_disease(engines: Engines,
     assert "LIMITATION" in {row.code for row in answer.warnings}
 
 
-def test_several_frames_are_said_to_be_judged_by_the_first(engines: Engines, bundle: Bundle) -> None:
-    """FIRST_FRAME_ONLY with their number; the answer is the single frame's, all frames stand in the evidence."""
-    data = make_phantom(101, "CT", "bright").data
-    header = pydicom.dcmread(io.BytesIO(data))
-    header.NumberOfFrames = 2
-    header.PixelData = header.PixelData + bytes(len(header.PixelData))
-    buffer = io.BytesIO()
-    header.save_as(buffer)
-    engine = engines(bundle)
-    single, double = ask(engine, data), ask(engine, buffer.getvalue())
-    warnings = {row.code: row.text for row in double.warnings}
-    assert "2 frames" in warnings["FIRST_FRAME_ONLY"]
-    assert "FIRST_FRAME_ONLY" not in {row.code for row in single.warnings}
-    assert (double.decision, double.primary, double.frames) == (single.decision, single.primary, None)
-    assert double.evidence is not None and len(double.evidence.frame_sha256) == 2
-
-
 def test_what_the_model_cannot_do_is_said(engines: Engines, bundle: Bundle) -> None:
     """Segmentation: a warning. A term of another region: a warning and no map. A term of no group: INVALID_REQUEST."""
     engine = engines(bundle)

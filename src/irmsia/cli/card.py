@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from rich import box
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from irmsia.cli.consoles import printable
-from irmsia.findings.types import Decision, Diagnosis, Finding, Reason, State, Urgency
+from irmsia.findings.types import Decision, Diagnosis, Finding, FrameAnswer, Frames, Reason, State, Urgency
 
 DECISION_STYLES = {Decision.ACCEPT: "green", Decision.REFER: "yellow", Decision.REFUSE: "magenta"}
 REASON_WORDS = {
@@ -37,6 +38,8 @@ _LEVEL_STYLES = {
 _STATE_STYLES = {State.PRESENT: "bold", State.ABSENT: "dim", State.NOT_ASSESSED: "dim italic"}
 LIMITATION = "LIMITATION"
 _BAR = 20
+_FRAMES_SHOWN = 10
+_LEADING = (Decision.REFER, Decision.ACCEPT, Decision.REFUSE)
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -93,6 +96,8 @@ def _answer_body(answer: Diagnosis) -> Iterator[RenderableType]:
         yield Padding(_levels(answer), (1, 0, 0, 0))
     if answer.findings:
         yield Padding(_findings(answer), (1, 0, 0, 0))
+    if answer.frames is not None:
+        yield Padding(_frames(answer.frames), (1, 0, 0, 0))
     yield from _evidence(answer)
     yield from _warnings(answer)
 
@@ -145,6 +150,38 @@ def _by_weight(finding: Finding) -> tuple[int, float]:
     return list(State).index(finding.state), -(finding.probability or 0.0)
 
 
+def _frames(frames: Frames) -> RenderableType:
+    """The frames that matter most, in the order in which they would lead, and how many more there are."""
+    ranked = _ranked(frames)
+    grid = Table("frame", "decision", "abnormal", "risk", "present", box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for item in ranked[:_FRAMES_SHOWN]:
+        grid.add_row(*_frame_cells(item))
+    title = Text(f"{frames.analysed} of {frames.total} frames analysed", "dim")
+    left = ranked[_FRAMES_SHOWN:]
+    return Group(title, grid, *([Text(f"and {len(left)} more: {_count_decisions(left)}", "dim")] if left else []))
+
+
+def _ranked(frames: Frames) -> list[FrameAnswer]:
+    return sorted(frames.items, key=lambda item: (_LEADING.index(item.decision), -_score(item), item.index))
+
+
+def _frame_cells(item: FrameAnswer) -> Iterator[Text]:
+    yield Text(str(item.index))
+    yield Text(" ".join(filter(None, (item.decision, item.reason))), DECISION_STYLES[item.decision])
+    yield _percent(item.primary.probability) if item.primary is not None else Text()
+    yield Text(f"{item.risk.score:.1f}") if item.risk is not None else Text()
+    yield Text(", ".join(printable(row.label) for row in item.findings if row.state is State.PRESENT))
+
+
+def _score(item: FrameAnswer) -> float:
+    return item.risk.score if item.risk is not None else 0.0
+
+
+def _count_decisions(items: Iterable[FrameAnswer]) -> str:
+    counts = Counter(item.decision for item in items)
+    return ", ".join(f"{counts[decision]} {decision}" for decision in _LEADING if counts[decision])
+
+
 def _evidence(answer: Diagnosis) -> Iterator[RenderableType]:
     lines = list(_evidence_lines(answer))
     if lines:
@@ -161,14 +198,18 @@ def _evidence_lines(answer: Diagnosis) -> Iterator[str]:
     if parts:
         yield printable("   ".join(parts))
     if evidence is not None and evidence.input_sha256:
-        frame = f"   frame {evidence.frame_sha256[0][:16]}" if evidence.frame_sha256 else ""
-        yield printable(f"file {evidence.input_sha256[:16]}{frame}")
+        yield printable(f"file {evidence.input_sha256[:16]}{_frame_digest(answer)}")
         yield printable(f"decoder {evidence.decoder or '-'}   {evidence.software or ''}")
-    if answer.frames is not None:
-        yield f"{answer.frames.analysed} of {answer.frames.total} frames analysed"
     if answer.explanation is not None:
         rows, columns = answer.explanation.shape
         yield printable(f"map of {answer.explanation.term} by {answer.explanation.method}, {rows} x {columns} cells")
+
+
+def _frame_digest(answer: Diagnosis) -> str:
+    """The digest of the frame that the card is about."""
+    digests = answer.evidence.frame_sha256 if answer.evidence is not None else ()
+    lead = 0 if answer.frames is None or not answer.frames.items else _ranked(answer.frames)[0].index
+    return f"   frame {digests[lead][:16]}" if lead < len(digests) else ""
 
 
 def _warnings(answer: Diagnosis) -> Iterator[RenderableType]:

@@ -14,7 +14,7 @@ from irmsia.errors import InvalidRequestError
 from irmsia.imaging.frames import EvenlySpaced, OneFrame
 from irmsia.imaging.limits import ReadLimits
 from irmsia.imaging.preprocess import Prepared, PreprocessSpec, VoiSpec
-from irmsia.imaging.read import inspect, read_image
+from irmsia.imaging.read import Reading, inspect, read_image
 from irmsia.imaging.render import render_frame, render_grey, to_uint8
 from irmsia.imaging.types import Image, ImageInfo
 
@@ -47,7 +47,7 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class PrepareTask:
-    """Read, keep the frames that ``frames`` names, preprocess each."""
+    """Read, and preprocess each frame that ``frames`` names as soon as it is decoded: one is held at a time."""
 
     spec: PreprocessSpec
     frames: FrameRule
@@ -55,19 +55,22 @@ class PrepareTask:
 
     def run(self, data: memoryview, limits: ReadLimits, key: bytes | None, tick: Tick) -> PreparedInput:
         """See `PreparedInput`. Raises `InputError` leaves, `InvalidRequestError` for a VOI that does not fit."""
-        started = time.perf_counter()
-        image = read_image(data, limits, frames=self.frames, pseudonym_key=key, progress=tick)
-        decoded = time.perf_counter()
-        prepared = []
+        reading = Reading(data, limits, key)
+        begin = time.perf_counter()
+        prepared: list[Prepared] = []
+        preparing = 0.0
         shown = None
-        for index in image.indices:
+        for image in reading.images(self.frames, tick):
+            decoded = time.perf_counter()
+            index = image.indices[0]
             tick(index)
             seen = self.spec.picture(image, index)
             prepared.append(self.spec.apply_to(seen, index))
             if self.with_picture and shown is None:
                 shown = to_uint8(seen) if seen.values.ndim == 2 else render_grey(image, index, self.spec.voi)
-        ended = time.perf_counter()
-        return PreparedInput(image.info, tuple(prepared), (decoded - started) * 1e3, (ended - decoded) * 1e3, shown)
+            preparing += time.perf_counter() - decoded
+        decoding = time.perf_counter() - begin - preparing
+        return PreparedInput(reading.info(), tuple(prepared), decoding * 1e3, preparing * 1e3, shown)
 
 
 @dataclass(frozen=True, slots=True)

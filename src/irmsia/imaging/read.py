@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from irmsia.imaging.digest import frame_digest, input_digest
 from irmsia.imaging.formats.source import Draft, Source
 from irmsia.imaging.limits import ReadLimits
 from irmsia.imaging.recognise import recognise
-from irmsia.imaging.types import Failure, Image, ImageFormat, ImageInfo
+from irmsia.imaging.types import Failure, Image, ImageFormat, ImageInfo, Interpretation
 
 FrameChoice = Callable[[int], Sequence[int]]
 Progress = Callable[[int], None]
@@ -47,7 +48,7 @@ def read_image(
     Raises:
         InputError: a leaf that says why the bytes cannot be read.
     """
-    return _Reading(data, limits, pseudonym_key).read(frames, progress)
+    return Reading(data, limits, pseudonym_key).read(frames, progress)
 
 
 def inspect(
@@ -58,14 +59,16 @@ def inspect(
     progress: Progress | None = None,
 ) -> ImageInfo:
     """All that is known of a file, its frame digests included; an error is data of the answer and never raised."""
-    reading = _Reading(data, limits, pseudonym_key)
+    reading = Reading(data, limits, pseudonym_key)
     try:
         return reading.read(lambda total: (), progress).info
     except InputError as error:
         return replace(reading.info(), error=Failure(error.code, error.message))
 
 
-class _Reading:
+class Reading:
+    """One file being read. Arguments as `read_image` takes them."""
+
     def __init__(self, data: bytes | memoryview, limits: ReadLimits, pseudonym_key: bytes | None) -> None:
         self._data = memoryview(data).toreadonly()
         self._limits = limits
@@ -77,24 +80,37 @@ class _Reading:
         return replace(self._draft.info, warnings=self._draft.notices)
 
     def read(self, choose: FrameChoice | None, progress: Progress | None) -> Image:
-        """Read all, turning whatever a library raises into a leaf of the error tree."""
-        try:
-            return self._read(choose, progress)
-        except IrmsiaError:
-            raise
-        except (MemoryError, RecursionError):
-            raise LimitExceededError("reading the file takes more memory than allowed") from None
-        except Exception:  # noqa: BLE001 - the edge between untrusted bytes and the platform
-            raise DecodeFailedError("the file cannot be interpreted") from None
+        """Read all and keep the frames that ``choose`` names (null: all). Raises as `read_image`."""
+        with _typed_errors():
+            source = self._open()
+            chosen = _chosen(source, choose)
+            kept = dict(self._decode(source, frozenset(chosen), progress, held=len(chosen)))
+            self._warn_of_losses()
+            pixels = np.stack([kept[index] for index in chosen]) if chosen else self._no_pixels()
+            by_frame = tuple(self._look_of(source, index) for index in chosen) if source.by_frame else ()
+            return Image(self.info(), self._draft.interpretation, pixels, chosen, by_frame)
 
-    def _read(self, choose: FrameChoice | None, progress: Progress | None) -> Image:
-        source = self._open()
-        chosen = tuple(range(source.total)) if choose is None else tuple(dict.fromkeys(choose(source.total)))
-        kept = self._decode(source, frozenset(chosen), progress)
-        self._warn_of_losses()
-        pixels = np.stack([kept[index] for index in chosen]) if chosen else self._no_pixels()
-        by_frame = tuple(source.by_frame[index] for index in chosen) if source.by_frame else ()
-        return Image(self.info(), self._draft.interpretation, pixels, chosen, by_frame)
+    def images(self, choose: FrameChoice | None, progress: Progress | None) -> Iterator[Image]:
+        """Each frame that ``choose`` names, ascending, as an image of one frame: no other one is held meanwhile.
+
+        An image is yielded before the frames behind it are decoded, so its ``info`` lacks the digests; `info` is
+        complete when the last one has been taken. Raises as `read_image`.
+        """
+        with _typed_errors():
+            source = self._open()
+            chosen = frozenset(_chosen(source, choose))
+            for index, frame in self._decode(source, chosen, progress, held=1):
+                look = self._look_of(source, index)
+                yield Image(self.info(), look, np.ascontiguousarray(frame)[np.newaxis], (index,))
+            self._warn_of_losses()
+
+    def _look_of(self, source: Source, index: int) -> Interpretation:
+        """How frame ``index`` is to be looked at; what its codestream told of the samples wins over the header."""
+        common = self._draft.interpretation
+        if not source.by_frame:
+            return common
+        own = source.by_frame[index]
+        return replace(own, photometric=common.photometric, bits_stored=common.bits_stored, signed=common.signed)
 
     def _open(self) -> Source:
         if len(self._data) > self._limits.file_bytes:
@@ -130,20 +146,21 @@ class _Reading:
             return open_bmp(self._data, limits=self._limits, draft=self._draft)
         raise UnsupportedError(f"{found} files are not read yet")
 
-    def _decode(self, source: Source, chosen: frozenset[int], progress: Progress | None) -> dict[int, NDArray[Any]]:
+    def _decode(
+        self, source: Source, chosen: frozenset[int], progress: Progress | None, *, held: int
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Decode and digest every frame, yield the chosen ones; ``held``: how many of them are in memory at a time."""
         digests: list[str] = []
-        kept: dict[int, NDArray[Any]] = {}
         frames = iter(source.frames)
         for index in range(source.total):
             if progress is not None:
                 progress(index)
             frame = next(frames)
-            self._learn_frame(frame, source.total, len(chosen))
+            self._learn_frame(frame, source.total, held)
             digests.append(frame_digest(frame))
             if index in chosen:
-                kept[index] = frame
+                yield index, frame
         self._draft.learn(frame_sha256=tuple(digests))
-        return kept
 
     def _learn_frame(self, frame: NDArray[Any], total: int, kept: int) -> None:
         """The first frame decides type and shape: a codestream may know better than the header."""
@@ -160,3 +177,20 @@ class _Reading:
             self._draft.warn("LOSSY", "the stored values went through a lossy step")
         if self._draft.interpretation.exif_orientation != 1:
             self._draft.warn("EXIF_ORIENTATION", "shown and analysed upright; digests are of the stored samples")
+
+
+def _chosen(source: Source, choose: FrameChoice | None) -> tuple[int, ...]:
+    return tuple(range(source.total)) if choose is None else tuple(dict.fromkeys(choose(source.total)))
+
+
+@contextmanager
+def _typed_errors() -> Iterator[None]:
+    """Turn whatever a library raises into a leaf of the error tree."""
+    try:
+        yield
+    except IrmsiaError:
+        raise
+    except (MemoryError, RecursionError):
+        raise LimitExceededError("reading the file takes more memory than allowed") from None
+    except Exception:  # noqa: BLE001 - the edge between untrusted bytes and the platform
+        raise DecodeFailedError("the file cannot be interpreted") from None

@@ -12,18 +12,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from irmsia.bundles.load import Bundle
 from irmsia.errors import (
     CancelledError,
     InternalError,
     IrmsiaError,
     ModelNotFoundError,
+    NotReadableError,
     OverloadedError,
     TimedOutError,
 )
 from irmsia.findings.types import Diagnosis, Evidence, Problem, Timings
-from irmsia.imaging.decode_task import PreparedInput
-from irmsia.imaging.frames import OneFrame
+from irmsia.imaging.decode_task import FrameRule, PreparedInput
+from irmsia.imaging.frames import EvenlySpaced, OneFrame
 from irmsia.imaging.preprocess import PreprocessSpec
 from irmsia.inference.model import ReadyModel, make_info, make_model
 from irmsia.inference.pipeline import SOFTWARE, Case, answer_case, check_request
@@ -47,18 +51,29 @@ class Decoder(Protocol):
         source: bytes | Path,
         spec: PreprocessSpec,
         *,
-        frames: OneFrame,
+        frames: FrameRule,
         with_picture: bool = False,
         deadline: float | None = None,
     ) -> PreparedInput:
-        """Read ``source`` and preprocess one frame; raises the leaves of `InputError` and `ServiceError`."""
+        """Read ``source``, preprocess the frames of that rule; raises the leaves of `InputError` and `ServiceError`."""
         ...
+
+
+class _Promise(Future[Diagnosis]):
+    """Remembers that its caller went away, also when the work has begun."""
+
+    unwanted = False
+
+    def cancel(self) -> bool:
+        """See `concurrent.futures.Future.cancel`."""
+        self.unwanted = True
+        return super().cancel()
 
 
 @dataclass(frozen=True, slots=True)
 class _Ticket:
     request: DiagnoseRequest
-    future: Future[Diagnosis] = field(default_factory=Future)
+    future: _Promise = field(default_factory=_Promise)
     admitted: float = field(default_factory=time.monotonic)
 
 
@@ -79,6 +94,7 @@ class Engine:
         self._queue: deque[_Ticket] = deque()
         self._running = 0
         self._closing = False
+        self._abandoned = False
         self._model: ReadyModel | None = None
         self._failure: IrmsiaError | None = None
         self._decided = threading.Event()
@@ -154,12 +170,15 @@ class Engine:
         self._decided.set()
 
     def close(self, *, timeout: float | None = None) -> None:
-        """Answer what was admitted, for at most ``timeout`` seconds; what then still waits is answered CANCELLED."""
+        """Answer what was admitted, for at most ``timeout`` seconds; what then still waits is answered CANCELLED, and
+        what is being worked on stops before its next frame.
+        """
         with self._state:
             self._closing = True
             self._state.notify_all()
             if self._threads:
-                self._state.wait_for(lambda: not self._queue, timeout)
+                self._state.wait_for(lambda: not self._queue and not self._running, timeout)
+                self._abandoned = True
             left = list(self._queue)
             self._queue.clear()
         for ticket in left:
@@ -221,6 +240,7 @@ class Engine:
             self._resolve(ticket, lambda ticket: self._answer(ticket, sessions))
             with self._state:
                 self._running -= 1
+                self._state.notify_all()
                 self._item_seconds += 0.1 * (time.monotonic() - begin - self._item_seconds)
 
     def _take(self) -> _Ticket | None:
@@ -240,7 +260,7 @@ class Engine:
     def _answer(self, ticket: _Ticket, sessions: _Sessions) -> Diagnosis:
         queued_ms = 1000.0 * (time.monotonic() - ticket.admitted)
         try:
-            diagnosis = self._diagnose(ticket.request, sessions)
+            diagnosis = self._diagnose(ticket, sessions)
         except IrmsiaError as error:
             diagnosis = _failed(ticket.request, error)
         except Exception as error:  # noqa: BLE001  # edge of an item: it fails alone
@@ -251,7 +271,8 @@ class Engine:
         timings = diagnosis.timings_ms or Timings()
         return replace(diagnosis, timings_ms=replace(timings, queue=queued_ms, total=total_ms))
 
-    def _diagnose(self, request: DiagnoseRequest, sessions: _Sessions) -> Diagnosis:
+    def _diagnose(self, ticket: _Ticket, sessions: _Sessions) -> Diagnosis:
+        request = ticket.request
         _check_deadline(request)
         model = self._ready_model()
         if request.model is not None and not model.is_called(request.model):
@@ -260,10 +281,26 @@ class Engine:
         _check_deadline(request)
         spec = model.bundle.manifest.preprocessing
         prepared = self._decoder.prepare(
-            request.source, spec, frames=OneFrame(0), with_picture=request.overlay, deadline=request.deadline
+            request.source, spec, frames=EvenlySpaced(), with_picture=request.overlay, deadline=request.deadline
         )
+
+        def show(frame: int) -> NDArray[np.uint8] | None:
+            self._check(ticket)
+            again = self._decoder.prepare(
+                request.source, spec, frames=OneFrame(frame), with_picture=True, deadline=request.deadline
+            )
+            if again.info.input_sha256 != prepared.info.input_sha256:
+                raise NotReadableError("the file changed while it was read")
+            return again.picture
+
         _check_deadline(request)
-        return answer_case(Case(request, prepared, model), sessions.of(model))
+        return answer_case(Case(request, prepared, model, lambda: self._check(ticket), show), sessions.of(model))
+
+    def _check(self, ticket: _Ticket) -> None:
+        """Raise when nobody waits for the answer any more."""
+        _check_deadline(ticket.request)
+        if self._abandoned or ticket.future.unwanted:
+            raise CancelledError("nobody waits for the answer any more")
 
 
 class _Sessions:

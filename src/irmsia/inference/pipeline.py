@@ -1,14 +1,20 @@
-"""One prepared image through the network to its answer. What the numbers mean is decided in `irmsia.findings`."""
+"""One prepared image, frame by frame, through the network to its answer. What numbers mean is decided in
+`irmsia.findings`.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from irmsia import __version__
 from irmsia.errors import InvalidRequestError
 from irmsia.findings.decision import CaseFacts, NetworkOutputs, Verdict, decide
+from irmsia.findings.frames import leading_frame, make_frames
 from irmsia.findings.types import (
     AnswerWarning,
     Decision,
@@ -49,13 +55,47 @@ class FrameRun:
         return network_outputs(self.tensors, self._model.rules)
 
 
+def _nothing() -> None:
+    return None
+
+
+def _no_picture(frame: int) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An image on its way: what was asked, what was read, which model answers."""
+    """An image on its way: what was asked, what was read, which model answers.
+
+    ``check`` is called between frames and raises when nobody wants the answer any more; ``show`` gives the grey
+    picture of a frame, uint8 (rows, columns) as seen, that ``prepared`` does not hold.
+    """
 
     request: DiagnoseRequest
     prepared: PreparedInput
     model: ReadyModel
+    check: Callable[[], None] = _nothing
+    show: Callable[[int], NDArray[np.uint8] | None] = _no_picture
+
+    @property
+    def wants_map(self) -> bool:
+        """Whether an explanation was asked for, with or without its picture."""
+        return self.request.heatmap or self.request.overlay
+
+    def picture_of(self, frame: Prepared) -> NDArray[np.uint8] | None:
+        """The grey picture that an overlay of ``frame`` lies on."""
+        first = self.prepared.frames[0]
+        return self.prepared.picture if frame is first else self.show(frame.frame)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """One frame with its verdict; ``tensors`` only where a map was asked for."""
+
+    frame: Prepared
+    verdict: Verdict
+    tensors: Tensors | None
+    infer_ms: float
 
 
 def check_request(request: DiagnoseRequest, model: ReadyModel) -> None:
@@ -70,32 +110,48 @@ def check_request(request: DiagnoseRequest, model: ReadyModel) -> None:
 
 
 def answer_case(case: Case, session: Session) -> Diagnosis:
-    """The answer for the first prepared frame; ``timings_ms`` holds what was measured so far (no queue, no total).
+    """The answer for all prepared frames, that of the leading one on top; ``timings_ms`` holds what was measured so far
+    (no queue, no total).
 
     Raises:
         InternalError: the network gives numbers that are not finite.
+        Whatever ``case.check`` and ``case.show`` raise.
     """
-    model, frame = case.model, case.prepared.frames[0]
-    run = FrameRun(model, session, frame)
-    facts = make_facts(case.prepared.info, frame)
-    verdict = decide(model.rules, model.scorer, facts, run, all_findings=case.request.all_findings)
+    judged = list(_judge(case, session))
+    verdicts = [one.verdict for one in judged]
+    lead = judged[leading_frame(verdicts)]
+    info = case.prepared.info
+    total = info.shape[0] if info.shape is not None else 1
     begin = time.monotonic()
-    explanation, notes = _explain(case, verdict, run.tensors)
-    explain_ms = _since(begin)
+    explanation, notes = _explain(case, lead)
     timings = Timings(
-        decode=case.prepared.decode_ms, preprocess=case.prepared.preprocess_ms, infer=run.infer_ms, explain=explain_ms
+        decode=case.prepared.decode_ms,
+        preprocess=case.prepared.preprocess_ms,
+        infer=sum(one.infer_ms for one in judged),
+        explain=_since(begin),
     )
     return replace(
-        _from_verdict(verdict),
+        _from_verdict(lead.verdict),
         input=case.request.input,
-        source=make_source(case.prepared.info),
-        modality=case.prepared.info.modality,
+        source=make_source(info),
+        modality=info.modality,
+        frames=make_frames(total, [one.frame.frame for one in judged], verdicts),
         explanation=explanation,
-        model=model.ref,
+        model=case.model.ref,
         evidence=_evidence(case),
         timings_ms=timings,
-        warnings=(*_warnings(case), *notes),
+        warnings=(*_warnings(case, lead.frame.frame, total), *notes),
     )
+
+
+def _judge(case: Case, session: Session) -> Iterator[_Judged]:
+    model = case.model
+    for position, frame in enumerate(case.prepared.frames):
+        if position:
+            case.check()
+        run, facts = FrameRun(model, session, frame), make_facts(case.prepared.info, frame)
+        verdict = decide(model.rules, model.scorer, facts, run, all_findings=case.request.all_findings)
+        yield _Judged(frame, verdict, run.tensors if case.wants_map else None, run.infer_ms)
 
 
 def make_facts(info: ImageInfo, frame: Prepared) -> CaseFacts:
@@ -171,32 +227,30 @@ def _evidence(case: Case) -> Evidence:
     )
 
 
-def _explain(
-    case: Case, verdict: Verdict, tensors: Tensors | None
-) -> tuple[Explanation | None, tuple[AnswerWarning, ...]]:
-    request = case.request
-    if not (request.heatmap or request.overlay) or verdict.decision is Decision.REFUSE:
+def _explain(case: Case, lead: _Judged) -> tuple[Explanation | None, tuple[AnswerWarning, ...]]:
+    request, verdict, frame = case.request, lead.verdict, lead.frame
+    if not case.wants_map or verdict.decision is Decision.REFUSE:
         return None, ()
-    if tensors is None or verdict.routed is None:
+    if lead.tensors is None or verdict.routed is None:
         return None, ()
     group = case.model.rules.group(verdict.routed)
     term = request.term or verdict.leading_term
     if term not in group.terms:
         text = f"the image was routed to {group.region}, whose group has no term {term}"
         return None, (AnswerWarning("NO_EXPLANATION", text),)
-    cells = tensors[f"maps_{group.region}"][0, group.terms.index(term)]
-    frame, picture = case.prepared.frames[0], case.prepared.picture
+    cells = lead.tensors[f"maps_{group.region}"][0, group.terms.index(term)]
     explanation = make_explanation(cells, term, frame)
-    if request.overlay and picture is not None:
+    picture = case.picture_of(frame) if request.overlay else None
+    if picture is not None:
         explanation = replace(explanation, overlay_png=make_overlay(cells, frame, picture))
     return explanation, ()
 
 
-def _warnings(case: Case) -> Iterator[AnswerWarning]:
-    info = case.prepared.info
-    yield from (AnswerWarning(notice.code, notice.text) for notice in info.warnings)
-    if info.shape is not None and info.shape[0] > 1:
-        yield AnswerWarning("FIRST_FRAME_ONLY", f"only the first of {info.shape[0]} frames was analysed")
+def _warnings(case: Case, lead: int, total: int) -> Iterator[AnswerWarning]:
+    yield from (AnswerWarning(notice.code, notice.text) for notice in case.prepared.info.warnings)
+    if total > 1:
+        text = f"this is the answer of frame {lead} of 0 to {total - 1}; coverage and calibration hold for each frame"
+        yield AnswerWarning("LEADING_FRAME", f"{text}, not for the highest risk of several")
     if case.request.segmentation:
         yield AnswerWarning("NO_SEGMENTATION", "this model draws no lesion outlines")
     yield from (AnswerWarning("LIMITATION", text) for text in case.model.bundle.manifest.limitations)
