@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,12 @@ def first_difference(left: Diagnosis, right: Diagnosis, *, tolerance: float = TO
 
     ``input``, ``evidence.input_sha256`` and ``timings_ms`` may differ; numbers agree within ``tolerance``.
     """
-    return _difference(_comparable(left), _comparable(right), tolerance, "")
+    return next(list_differences(left, right, tolerance=tolerance), None)
+
+
+def list_differences(left: Diagnosis, right: Diagnosis, *, tolerance: float = TOLERANCES["f32"]) -> Iterator[str]:
+    """As `first_difference`, every place where they differ, in the order of the keys."""
+    return json_differences(_comparable(left), _comparable(right), tolerance)
 
 
 def first_inequivalence(left: Diagnosis, right: Diagnosis, *, tolerance: float = TOLERANCES["f32"]) -> str | None:
@@ -34,16 +40,21 @@ def _comparable(answer: Diagnosis) -> dict[str, Any]:
     return diagnosis_to_json(replace(answer, input=None, timings_ms=None, evidence=evidence))
 
 
-def _difference(left: Any, right: Any, tolerance: float, key: str) -> str | None:
-    """A map is compared as numbers, everything else that is no number must be equal."""
+def json_differences(left: Any, right: Any, tolerance: float, key: str = "") -> Iterator[str]:
+    """Dotted keys at which two JSON values differ.
+
+    A map is compared as numbers, everything else that is no number must be equal.
+    """
     if isinstance(left, dict) and isinstance(right, dict):
         pairs = [(name, left.get(name), right.get(name)) for name in {**left, **right}]
     elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
         pairs = [(str(index), *pair) for index, pair in enumerate(zip(left, right, strict=True))]
     else:
-        return None if _is_close(left, right, tolerance, key) else key
-    found = (_difference(a, b, tolerance, f"{key}.{name}".lstrip(".")) for name, a, b in pairs)
-    return next((place for place in found if place is not None), None)
+        if not _is_close(left, right, tolerance, key):
+            yield key
+        return
+    for name, a, b in pairs:
+        yield from json_differences(a, b, tolerance, f"{key}.{name}".lstrip("."))
 
 
 def _is_close(left: Any, right: Any, tolerance: float, key: str) -> bool:
@@ -52,6 +63,8 @@ def _is_close(left: Any, right: Any, tolerance: float, key: str) -> bool:
     if key == "explanation.map" and isinstance(left, str) and isinstance(right, str):
         if left == right:
             return True
-        a, b = (np.frombuffer(base64.b64decode(text), "<f4") for text in (left, right))
-        return a.shape == b.shape and bool(np.allclose(a, b, rtol=0.0, atol=tolerance))
+        a, b = base64.b64decode(left), base64.b64decode(right)
+        if len(a) != len(b) or len(a) % 4:
+            return False
+        return bool(np.allclose(np.frombuffer(a, "<f4"), np.frombuffer(b, "<f4"), rtol=0.0, atol=tolerance))
     return bool(left == right)

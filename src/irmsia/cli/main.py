@@ -9,7 +9,7 @@ from typing import NoReturn
 import typer
 
 from irmsia import DISCLAIMER, __version__, telemetry
-from irmsia.cli import diagnose, health, image, models, qa, serve
+from irmsia.cli import diagnose, health, image, models, qa, serve, verify
 from irmsia.cli.consoles import fail
 from irmsia.errors import InternalError, IrmsiaError
 
@@ -26,6 +26,7 @@ serve.register(app)
 diagnose.register(app)
 health.register(app)
 qa.register(app)
+verify.register(app)
 app.add_typer(models.app)
 app.add_typer(image.app)
 
