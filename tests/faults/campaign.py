@@ -1,0 +1,121 @@
+"""Mutants through the decoder pool as it is served, and what is wrong with any of their ends (safety.md I11)."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from irmsia.bundles.signing import read_trust
+from irmsia.bundles.load import load_bundle
+from irmsia.bundles.store import STARTER
+from irmsia.errors import IrmsiaError
+from irmsia.imaging.guard import DecoderPool
+from irmsia.imaging.limits import MIB
+from irmsia.imaging.preprocess import PreprocessSpec
+from tests.faults.mutants import Mutant
+
+MOST_SECONDS = 2.0
+MOST_BYTES = 512 * MIB
+_AT_THE_EDGE = "the file cannot be interpreted"
+_FAULTS = {"WORKER_DIED": "crash", "TIMED_OUT": "hang", "INTERNAL": "untyped", "QUARANTINED": "crash", "": "untyped"}
+_TRIES = 3
+_INSPECTED_EVERY = 4
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one mutant ended. ``fault``: crash, hang, untyped, slow or large; null when it ended as it must."""
+
+    mutant: Mutant
+    code: str
+    seconds: float
+    peak_bytes: int
+    at_the_edge: bool
+    fault: str | None
+
+
+def served_spec() -> PreprocessSpec:
+    """The preprocessing of the packaged starter; without one, the plain one."""
+    if not (STARTER / "manifest.json").is_file():
+        return PreprocessSpec()
+    return load_bundle(STARTER, read_trust(None)).manifest.preprocessing
+
+
+def run_mutants(
+    pool: DecoderPool,
+    mutants: Iterable[Mutant],
+    spec: PreprocessSpec,
+    *,
+    most_seconds: float = MOST_SECONDS,
+    most_bytes: int = MOST_BYTES,
+) -> Iterator[Outcome]:
+    """Yield how each mutant ends, one after the other.
+
+    A mutant is slow only when it is so three times: other programs of the machine take their time, too.
+    """
+    for mutant in mutants:
+        tries = [_run(pool, mutant, spec)]
+        while tries[-1][1] > most_seconds and len(tries) < _TRIES and tries[-1][0] not in _FAULTS:
+            tries.append(_run(pool, mutant, spec))
+        code, seconds, peak, message = min(tries, key=lambda one: one[1])
+        fault = _FAULTS.get(code) or ("slow" if seconds > most_seconds else "large" if peak > most_bytes else None)
+        yield Outcome(mutant, code, seconds, peak, message == _AT_THE_EDGE, fault)
+
+
+def count_codes(outcomes: Iterable[Outcome]) -> dict[str, Counter[str]]:
+    """Format -> outcome code -> how many."""
+    counts: dict[str, Counter[str]] = {}
+    for outcome in outcomes:
+        counts.setdefault(outcome.mutant.format, Counter())[outcome.code] += 1
+    return counts
+
+
+def _run(pool: DecoderPool, mutant: Mutant, spec: PreprocessSpec) -> tuple[str, float, int, str]:
+    """Code, seconds, largest resident bytes of a child, message."""
+    _forget_peaks()
+    began = time.monotonic()
+    code, message = _answer(pool, mutant, spec)
+    return code, time.monotonic() - began, max(map(_peak, _children()), default=0), message
+
+
+def _answer(pool: DecoderPool, mutant: Mutant, spec: PreprocessSpec) -> tuple[str, str]:
+    try:
+        if mutant.number % _INSPECTED_EVERY == 0:
+            failure = pool.inspect(mutant.data).error
+            return (failure.code, failure.message) if failure else ("OK", "")
+        pool.prepare(mutant.data, spec, with_picture=True)
+    except IrmsiaError as error:
+        return error.code, error.message
+    except Exception as error:  # noqa: BLE001 - any other error is what a campaign looks for
+        return "", type(error).__name__
+    return "OK", ""
+
+
+def _children() -> Iterator[int]:
+    for task in Path("/proc/self/task").iterdir():
+        yield from map(int, (task / "children").read_text().split())
+
+
+def _forget_peaks() -> None:
+    """From now on VmHWM counts anew (proc(5), clear_refs 5)."""
+    for pid in _children():
+        try:
+            descriptor = os.open(f"/proc/{pid}/clear_refs", os.O_WRONLY)
+        except OSError:
+            continue
+        try:
+            os.write(descriptor, b"5")
+        finally:
+            os.close(descriptor)
+
+
+def _peak(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
