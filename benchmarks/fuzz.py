@@ -1,7 +1,8 @@
 """Mutants of image files against the decoder pool: ``python -m benchmarks.fuzz 20000 [--seed 1]``; exit 1 on any fault.
 
-Every mutant must end in pixels or in a typed error: no crash, no hang, no untyped error, none over 2 s, no decoder
-child over 512 MB (safety.md I11). A mutant is made again from the seed and its number: ``--only NUMBER --out FILE``.
+Every mutant must end in pixels or in a typed error: no crash, no hang, no untyped error, none over 2 s of processor
+time, no decoder child over 512 MiB (safety.md I11). A mutant is made again from the seed and its
+number: ``--only NUMBER --out FILE``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ FAULTS = {
     "crash": "crashes of a decoder child",
     "hang": "hangs ended at the frame limit",
     "untyped": "untyped errors",
-    "slow": f"over {MOST_SECONDS:g} s",
+    "slow": f"over {MOST_SECONDS:g} s of processor time",
     "large": f"over {MOST_BYTES // MIB} MiB in a child",
 }
 _SHOWN = 20
@@ -84,7 +85,8 @@ def _where(outcome: Outcome) -> str:
 def _print(report: dict[str, object]) -> None:
     codes: dict[str, dict[str, int]] = report["codes"]  # type: ignore[assignment] - the values differ in type
     names = sorted({code for counts in codes.values() for code in counts}, key=lambda code: (code != "OK", code))
-    print(f"{report['mutants']} mutants, seed {report['seed']}, {report['seconds']} s; files to start from: {report['seeds']}\n")
+    print(f"{report['mutants']} mutants, seed {report['seed']}, {report['seconds']} s")
+    print(f"files to start from: {report['seeds']}\n")
     print(f"{'outcome':<24}" + "".join(f"{name:>9}" for name in codes))
     for code in names:
         print(f"{code or '(no code)':<24}" + "".join(f"{counts.get(code, 0):>9}" for counts in codes.values()))

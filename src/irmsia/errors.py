@@ -24,6 +24,7 @@
         ├── UnavailableError           UNAVAILABLE
         ├── AddressInUseError          ADDRESS_IN_USE
         ├── UnsafeSettingsError        UNSAFE_SETTINGS
+        ├── StorageFullError           STORAGE_FULL
         └── InternalError              INTERNAL
 
 A message never holds a path, patient data, a secret or a stack: the item's ``path`` or ``input`` names the input.
@@ -32,7 +33,12 @@ Each door maps every leaf in one table (``irmsia.wire.errors``).
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import ClassVar
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS})
 
 
 class IrmsiaError(Exception):
@@ -184,6 +190,12 @@ class UnsafeSettingsError(ServiceError):
     code = "UNSAFE_SETTINGS"
 
 
+class StorageFullError(ServiceError):
+    """No room is left to write: the disk, a quota or a file size limit."""
+
+    code = "STORAGE_FULL"
+
+
 class InternalError(ServiceError):
     """A bug. The log holds the stack, the caller does not."""
 
@@ -204,3 +216,18 @@ def from_code(code: str, message: str) -> IrmsiaError:
         if leaf.code == code:
             return leaf(message)
     return InternalError(message)
+
+
+def from_system(error: OSError | MemoryError, what: str, otherwise: type[IrmsiaError] = InternalError) -> IrmsiaError:
+    """What the operating system said, as a leaf: a full disk, a lack of descriptors or memory, else ``otherwise``.
+
+    ``what`` begins the message (``the maps cannot be written``); the error's own text, which holds paths, stays out.
+    """
+    if isinstance(error, MemoryError):
+        return OverloadedError(f"{what}: not enough memory")
+    why = os.strerror(error.errno) if error.errno else "the system gave an error"
+    if error.errno in _FULL:
+        return StorageFullError(f"{what}: {why}")
+    if error.errno in _EXHAUSTED:
+        return OverloadedError(f"{what}: {why}")
+    return otherwise(f"{what}: {why}")

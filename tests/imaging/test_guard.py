@@ -36,7 +36,7 @@ from irmsia.imaging.read import inspect, read_image
 from tests.imaging.bad_tasks import Bug, Crash, Hang, Slow, Swell
 from tests.imaging.samples import LIMITS, gradient, make_dataset, picture, write
 
-QUICK = ReadLimits(frame_seconds=1.0, child_bytes=128 * MIB)
+QUICK = ReadLimits(frame_seconds=2.0, child_bytes=128 * MIB)
 SPEC = PreprocessSpec()
 GOOD = picture(gradient(40, 50), "PNG")
 RESPAWN_S = 5.0  # ten times the pass line of safety F1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,10 @@ class InProcessDecoder:
     def warm(self) -> None:
         """Nothing to start."""
 
+    def digest(self, source: bytes | Path) -> str | None:
+        """SHA-256 of the source, null where there is none."""
+        return _sha256(source)
+
     def prepare(
         self,
         source: bytes | Path,
@@ -48,6 +53,13 @@ class InProcessDecoder:
             return PrepareTask(spec, frames, with_picture).run(data, ReadLimits(), None, lambda index: None)
         image = self._change(read_image(data, ReadLimits(), frames=frames))
         return PreparedInput(image.info, tuple(spec.apply(image, index) for index in image.indices), 0.0, 0.0)
+
+
+def _sha256(source: bytes | Path) -> str | None:
+    try:
+        return hashlib.sha256(_bytes(source)).hexdigest()
+    except NotFoundError:
+        return None
 
 
 def _bytes(source: bytes | Path) -> bytes:

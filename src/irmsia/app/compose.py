@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from irmsia.app.configure import find_server, running_target
 from irmsia.app.remote import RemoteInference
 from irmsia.bundles.store import BundleStore
-from irmsia.errors import InvalidRequestError
+from irmsia.errors import InvalidRequestError, from_system
 from irmsia.imaging.guard import DecoderPool
 from irmsia.imaging.pseudonym import load_or_create_key
 from irmsia.imaging.types import ImageInfo
@@ -83,14 +83,14 @@ def open_pool(settings: Settings, workers: int) -> Iterator[DecoderPool]:
     """Decoder children, gone afterwards.
 
     Raises:
-        InvalidRequestError: ``IRMSIA_HOME`` cannot be written, so there is no pseudonym key.
+        InvalidRequestError, StorageFullError: ``IRMSIA_HOME`` cannot be written, so there is no pseudonym key.
         UnsafeSettingsError: others may read the key.
     """
     try:
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = load_or_create_key(settings.home)
     except OSError as error:
-        raise InvalidRequestError(f"IRMSIA_HOME cannot be used: {error.strerror}") from None
+        raise from_system(error, "IRMSIA_HOME cannot be used", InvalidRequestError) from None
     pool = DecoderPool(workers, settings.limits, pseudonym_key=key)
     try:
         yield pool

@@ -12,7 +12,7 @@ import numpy as np
 from irmsia import durable
 from irmsia.app.inputs import InputFile
 from irmsia.app.ordered import run_ordered
-from irmsia.errors import InvalidRequestError
+from irmsia.errors import InvalidRequestError, from_system
 from irmsia.findings.types import Diagnosis, Explanation
 from irmsia.findings.vocabulary import list_terms
 from irmsia.inference.protocol import DiagnoseRequest, InferenceService
@@ -45,7 +45,7 @@ def write_maps(folder: Path, answer: Diagnosis) -> list[Path]:
     The names are made of the input's name and the start of its digest, so that equal names do not meet.
 
     Raises:
-        InvalidRequestError: the folder cannot be written.
+        InvalidRequestError, StorageFullError: the folder cannot be written.
     """
     shown = answer.explanation
     if shown is None:
@@ -60,7 +60,7 @@ def write_maps(folder: Path, answer: Diagnosis) -> list[Path]:
                 durable.write_bytes(folder / name, data)
                 written.append(folder / name)
     except OSError as error:
-        raise InvalidRequestError(f"the maps cannot be written: {error.strerror}") from None
+        raise from_system(error, "the maps cannot be written", InvalidRequestError) from None
     return written
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from irmsia.app.compose import open_pool
 from irmsia.app.inputs import InputFile
 from irmsia.app.ordered import run_ordered
-from irmsia.errors import InvalidRequestError
+from irmsia.errors import InvalidRequestError, from_system
 from irmsia.imaging.render import write_png
 from irmsia.imaging.types import ImageInfo
 from irmsia.settings.tree import Settings
@@ -31,12 +31,12 @@ def write_picture(settings: Settings, file: Path, out: Path, *, frame: int = 0) 
 
     Raises:
         InputError: the file cannot be read.
-        InvalidRequestError: there is no such frame, or ``out`` cannot be written.
+        InvalidRequestError: there is no such frame, or ``out`` cannot be written; StorageFullError: a full disk.
     """
     with open_pool(settings, 1) as pool:
         info, picture = pool.render(file, frame)
     try:
         write_png(out, picture)
     except OSError as error:
-        raise InvalidRequestError(f"the output cannot be written: {error.strerror}") from None
+        raise from_system(error, "the output cannot be written", InvalidRequestError) from None
     return info

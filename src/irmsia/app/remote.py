@@ -10,7 +10,10 @@ from dataclasses import replace
 from irmsia.client import DicomDiagnosticClient
 from irmsia.errors import CancelledError, IrmsiaError, OverloadedError
 from irmsia.findings.service import ModelInfo, ServiceHealth
-from irmsia.findings.types import Diagnosis, Problem
+from irmsia.findings.types import Diagnosis, Evidence, Problem, Timings
+from irmsia.imaging.decode_input import digest_input
+from irmsia.imaging.limits import ReadLimits
+from irmsia.inference.pipeline import SOFTWARE
 from irmsia.inference.protocol import DiagnoseRequest
 
 _CALLS = 8
@@ -53,6 +56,10 @@ class RemoteInference:
         self._client.close()
 
     def _answer(self, request: DiagnoseRequest) -> Diagnosis:
+        begin = time.monotonic()
+        return _completed(self._patient_answer(request), request, begin)
+
+    def _patient_answer(self, request: DiagnoseRequest) -> Diagnosis:
         for _ in range(_PATIENCE - 1):
             try:
                 return self._ask(request)
@@ -80,6 +87,15 @@ class RemoteInference:
             raise_errors=False,
         )
         return replace(answer, input=request.input)
+
+
+def _completed(answer: Diagnosis, request: DiagnoseRequest, begin: float) -> Diagnosis:
+    """A failure that the server did not describe, told as this process tells its own: what is known here and since."""
+    if answer.error is None or (answer.evidence is not None and answer.timings_ms is not None):
+        return answer
+    known = answer.evidence or Evidence(input_sha256=digest_input(request.source, ReadLimits()), software=SOFTWARE)
+    total_ms = 1000.0 * (time.monotonic() - begin)
+    return replace(answer, evidence=known, timings_ms=answer.timings_ms or Timings(queue=0.0, total=total_ms))
 
 
 def _failed(request: DiagnoseRequest, error: IrmsiaError) -> Diagnosis:

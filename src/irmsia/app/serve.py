@@ -6,8 +6,10 @@ import logging
 import os
 import signal
 import stat
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from irmsia.app.compose import Doors, open_engine, open_pool, open_remote
@@ -43,7 +45,7 @@ def run_server(settings: Settings, *, on_ready: Callable[[RunningServer], None],
     require_free_port(loopback_address(config.host), config.port)
     require_private_files(settings.home)
     workers = settings.engine.workers
-    with open_pool(settings, workers) as pool, open_engine(settings, pool, workers) as engine:
+    with _stoppable(), open_pool(settings, workers) as pool, open_engine(settings, pool, workers) as engine:
         proof = _Proof(engine, pool, check)
 
         def ready(server: RunningServer) -> None:
@@ -52,6 +54,20 @@ def run_server(settings: Settings, *, on_ready: Callable[[RunningServer], None],
 
         serve(engine, config, settings.home, on_ready=ready)
     return 1 if proof.failed else 0
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """A SIGTERM outside of `serve`, while the server starts or ends, is a clean end with exit code 0, too."""
+
+    def stop(number: int, frame: object) -> None:
+        sys.exit(0)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def require_private_files(home: Path) -> None:

@@ -64,7 +64,10 @@ def prove_bundle(bundle: Bundle, data: Path, *, minimum: int) -> None:
 
 
 def find_by_digest(folder: Path | None, most_bytes: int) -> Callable[[str], bytes | None]:
-    """A function from the SHA-256 of a whole file to its bytes. The folder is read once, at the first question."""
+    """A function from the SHA-256 of a whole file to its bytes; files that cannot be read are passed over.
+
+    The folder is read once, at the first question.
+    """
     index: dict[str, Path] | None = None
 
     def resolve(digest: str) -> bytes | None:
@@ -72,16 +75,25 @@ def find_by_digest(folder: Path | None, most_bytes: int) -> Callable[[str], byte
         if index is None:
             index = _index(folder, most_bytes) if folder is not None else {}
         path = index.get(digest)
-        return path.read_bytes() if path is not None else None
+        try:
+            return path.read_bytes() if path is not None else None
+        except OSError:  # gone or closed since
+            return None
 
     return resolve
 
 
 def _index(folder: Path, most_bytes: int) -> dict[str, Path]:
-    files = (file.path for file in list_inputs([str(folder)], Skipped()))
-    return {_digest(path): path for path in files if path.is_file() and path.stat().st_size <= most_bytes}
+    files = [file.path for file in list_inputs([str(folder)], Skipped())]
+    return {digest: path for path in files if (digest := _digest(path, most_bytes)) is not None}
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(path: Path, most_bytes: int) -> str | None:
+    """SHA-256 (hex) of a regular file that can be read and is not too large, else null."""
+    try:
+        if not path.is_file() or path.stat().st_size > most_bytes:
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
-from irmsia.cli.consoles import make_console, note
+from irmsia.cli.consoles import fail, make_console, note
 from irmsia.cli.options import AllFindings, AsJson, Batch, Maps, ModelName, Paths, Server, Term
+from irmsia.errors import UnavailableError
 
 if TYPE_CHECKING:
     from irmsia.app.diagnose import DiagnoseOptions
@@ -60,7 +62,7 @@ def diagnose(
             write_maps(heatmap, answer)
         limits.update(_print(answer, meter, as_json=as_json))
 
-    failed = _answer(files, options, server, skipped, show) if files else set()
+    failed = _answer(files, options, server, skipped, show, as_json=as_json) if files else set()
     _print_limits(limits)
     if sentence := skipped.sentence():
         note(sentence)
@@ -74,6 +76,8 @@ def _answer(
     server: str | None,
     skipped: Skipped,
     show: Callable[[Diagnosis, Meter], None],
+    *,
+    as_json: bool,
 ) -> set[str]:
     """Show every answer but those of skipped files, and return the codes of what failed."""
     from irmsia.app.compose import open_service
@@ -81,7 +85,7 @@ def _answer(
     from irmsia.app.diagnose import diagnose_files
     from irmsia.cli.meter import Meter
 
-    failed: set[str] = set()
+    failed: Counter[str] = Counter()
     with open_service(read_settings(), server, at_most=len(files)) as service, Meter(len(files), "answering") as meter:
         for file, answer in diagnose_files(service, files, options):
             meter.advance()
@@ -89,8 +93,12 @@ def _answer(
             if skipped.takes(file, code):
                 continue
             failed.update([code] if code is not None else [])
-            show(answer, meter)
-    return failed
+            # A server that went away fails every file after it alike: one line for people says so.
+            if as_json or code != UnavailableError.code:
+                show(answer, meter)
+    if not as_json and (lost := failed[UnavailableError.code]):
+        fail(UnavailableError.code, f"the server went away: {lost} of {len(files)} files were not answered")
+    return set(failed)
 
 
 def _print(answer: Diagnosis, meter: Meter, *, as_json: bool) -> dict[str, None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import NoReturn
@@ -11,7 +12,7 @@ import typer
 from irmsia import DISCLAIMER, __version__, telemetry
 from irmsia.cli import diagnose, health, image, models, qa, serve, verify
 from irmsia.cli.consoles import fail
-from irmsia.errors import InternalError, IrmsiaError
+from irmsia.errors import InternalError, IrmsiaError, from_system
 
 app = typer.Typer(
     name="irmsia",
@@ -38,28 +39,59 @@ def version() -> None:
 
 
 def main() -> NoReturn:
-    """Run one command and leave with the exit code of contract section 4; never with a traceback."""
+    """Run one command and leave with the exit code of contract section 4; never with a traceback.
+
+    Whoever reads standard output may stop early (``| head``): that ends the command quietly, with exit code 1.
+    """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would write lines of its own to standard error
     telemetry.configure()  # before the settings are read: a bug on the way there must show no text either
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        app()
+        _run()
     except IrmsiaError as error:
         _leave(error)
     except KeyboardInterrupt:
         sys.exit(130)
+    except (OSError, MemoryError) as error:
+        _drop_output()
+        _leave_for_system(error)
     except Exception as error:  # noqa: BLE001 - the edge: a bug is one line for people and a stack for the log
         _log_bug(error)
         _leave(InternalError("something went wrong inside; the log line above says where"))
     sys.exit(0)
 
 
+def _run() -> None:
+    """Run the command and write what is still buffered: a full disk may show only then."""
+    try:
+        app()
+    finally:
+        sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    """Let standard output end nowhere, or the interpreter would try to write the rest of it once more, and complain."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def _leave_for_system(error: OSError | MemoryError) -> NoReturn:
+    if isinstance(error, BrokenPipeError):
+        sys.exit(1)
+    told = from_system(error, "the output or a file cannot be written")
+    if isinstance(told, InternalError):
+        _log_bug(error)
+    _leave(told)
+
+
 def _leave(error: IrmsiaError) -> NoReturn:
     from irmsia.wire.errors import exit_code
 
-    fail(error.code, error.message)
+    with contextlib.suppress(OSError):  # standard error may be full as well
+        fail(error.code, error.message)
     sys.exit(exit_code(error))
 
 

@@ -14,10 +14,11 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from irmsia.errors import IrmsiaError
+from irmsia.errors import IrmsiaError, LimitExceededError, NotReadableError
 from irmsia.imaging.decode_task import Order, Task, Terms
 from irmsia.imaging.decode_wire import (
     Accepted,
@@ -32,8 +33,11 @@ from irmsia.imaging.decode_wire import (
 )
 
 TICK_EVERY_S = 0.1
+_TOO_LARGE = "the image takes more memory than a decoder may use"
 _MAPPED_FROM = 64 << 20  # larger files are mapped: their pages are the kernel's, not this process's
 _ALARM_GRACE_S = 5.0
+_MAY_KEEP = 128 << 20
+_OPENCV_NO_MEMORY = -4  # cv2.Error.StsNoMem
 
 
 # pydicom imports every codec plug-in it finds; none is used here, and one of them aborts on some files.
@@ -49,9 +53,10 @@ def main(descriptor: int) -> None:
         terms: Terms = receive_message(link, trusted=True)
         _warm_up()
         _limit_memory(terms.limits.child_bytes)
+        begins_with = _private_bytes()
         send_message(link, Ready())
-        while True:
-            _serve(link, terms)
+        while not _serve(link, terms, begins_with):
+            pass
 
 
 def _silence() -> None:
@@ -90,31 +95,64 @@ def _limit_memory(allowed: int) -> None:
         resource.setrlimit(limit, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
-def _serve(link: socket.socket, terms: Terms) -> None:
+def _private_bytes() -> int:
+    """Resident bytes of this process alone: no mapped file, no shared library. 0 where the system does not tell."""
+    try:
+        _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
+    except OSError:
+        return 0
+    return (int(resident) - int(shared)) * mmap.PAGESIZE
+
+
+def _serve(link: socket.socket, terms: Terms, began_with: int) -> bool:
+    """Handle one input; True when this was the last one.
+
+    Some codecs keep the picture of a stream that they fail on. A child that grew this way would turn good images down
+    at its memory limit one day, so it gives way to a fresh one.
+    """
     order: Order = receive_message(link, trusted=True)
     clock = _Clock(link, terms.limits.frame_seconds)
-    with _input_of(link, order) as data:
-        send_message(link, Accepted())
-        answer = _run(order.task, data, terms, clock)
+    answer = _answer(link, order, terms, clock)
     clock.stop()
-    send_message(link, answer)
+    last = _private_bytes() - began_with > min(_MAY_KEEP, terms.limits.child_bytes // 4)
+    send_message(link, replace(answer, last=last))
+    return last
 
 
-@contextlib.contextmanager
-def _input_of(link: socket.socket, order: Order) -> Any:
-    if not order.by_descriptor:
-        yield memoryview(receive_bytes(link))
-        return
+def _answer(link: socket.socket, order: Order, terms: Terms, clock: _Clock) -> Done | Failed:
+    try:
+        data = _input_of(link, order)
+    except IrmsiaError as error:
+        send_message(link, Accepted())
+        return Failed(error.code, error.message)
+    send_message(link, Accepted())
+    return _run(order.task, data, terms, clock)
+
+
+def _input_of(link: socket.socket, order: Order) -> memoryview:
+    """The input's bytes.
+
+    Raises:
+        NotReadableError, LimitExceededError: the file gives an error, or does not fit into this process.
+    """
+    try:
+        return memoryview(receive_bytes(link)) if not order.by_descriptor else _read_descriptor(link)
+    except MemoryError:
+        raise LimitExceededError(_TOO_LARGE) from None
+
+
+def _read_descriptor(link: socket.socket) -> memoryview:
     _, descriptors, _, _ = socket.recv_fds(link, 1, 1)
     if not descriptors:
         raise PeerGoneError
-    with os.fdopen(descriptors[0], "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size < _MAPPED_FROM:
-            yield memoryview(file.read())
-            return
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        yield memoryview(mapped)  # unmapped when the last view of it goes
+    try:
+        with os.fdopen(descriptors[0], "rb") as file:
+            if os.fstat(file.fileno()).st_size < _MAPPED_FROM:
+                return memoryview(file.read())
+            # Unmapped when the last view of it goes.
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError):  # ValueError: emptied meanwhile, which cannot be mapped
+        raise NotReadableError("the file cannot be read") from None
 
 
 def _run(task: Task, data: memoryview, terms: Terms, clock: _Clock) -> Done | Failed:
@@ -124,8 +162,10 @@ def _run(task: Task, data: memoryview, terms: Terms, clock: _Clock) -> Done | Fa
     except IrmsiaError as error:
         return Failed(error.code, error.message)
     except MemoryError:
-        return Failed("LIMIT_EXCEEDED", "the image takes more memory than a decoder may use")
-    except Exception:  # noqa: BLE001 - the edge of the process: a bug of ours is INTERNAL and not the end of the child
+        return Failed("LIMIT_EXCEEDED", _TOO_LARGE)
+    except Exception as error:  # noqa: BLE001 - the edge of the process: a bug of ours is not the end of the child
+        if getattr(error, "code", None) == _OPENCV_NO_MEMORY:
+            return Failed("LIMIT_EXCEEDED", _TOO_LARGE)
         return Failed("INTERNAL", "reading the image failed")
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from irmsia.errors import LimitExceededError, NotFoundError, NotReadableError
+from irmsia.errors import IrmsiaError, LimitExceededError, NotFoundError, NotReadableError, from_system
 from irmsia.imaging.limits import ReadLimits
 
 _READ_STEP = 1 << 20
@@ -27,12 +27,19 @@ class Given:
     size: int
 
     def digest(self) -> str:
-        """SHA-256 (hex) of the input, read in steps where it is a file."""
+        """SHA-256 (hex) of the input, read in steps where it is a file.
+
+        Raises:
+            NotReadableError: the file cannot be read to its end.
+        """
         if self.descriptor is None:
             return hashlib.sha256(self.data).hexdigest()
         state = hashlib.sha256()
-        for at in range(0, self.size, _READ_STEP):
-            state.update(os.pread(self.descriptor, _READ_STEP, at))
+        try:
+            for at in range(0, self.size, _READ_STEP):
+                state.update(os.pread(self.descriptor, _READ_STEP, at))
+        except OSError as error:
+            raise from_system(error, "the file cannot be read", NotReadableError) from None
         return state.hexdigest()
 
 
@@ -43,6 +50,7 @@ def open_input(source: Source, limits: ReadLimits) -> Iterator[Given]:
     Raises:
         NotFoundError, NotReadableError: no such file, or none that can be opened and is regular.
         LimitExceededError: more bytes than allowed.
+        OverloadedError: this process has no descriptor left.
     """
     if not isinstance(source, Path):
         _check_bytes(len(source), limits)
@@ -59,14 +67,25 @@ def open_input(source: Source, limits: ReadLimits) -> Iterator[Given]:
         os.close(descriptor)
 
 
+def digest_input(source: Source, limits: ReadLimits) -> str | None:
+    """SHA-256 (hex) of an input that could not be answered; null where it cannot be read or is too large."""
+    try:
+        with open_input(source, limits) as given:
+            return given.digest()
+    except IrmsiaError:
+        return None
+
+
 def _open_file(path: Path) -> int:
     try:
         # Without O_NONBLOCK opening a named pipe would wait for a writer.
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError("there is no such file") from None
-    except (OSError, ValueError):
+    except ValueError:
         raise NotReadableError("the file cannot be opened") from None
+    except OSError as error:
+        raise from_system(error, "the file cannot be opened", NotReadableError) from None
 
 
 def _check_bytes(size: int, limits: ReadLimits) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Any
 
-from irmsia.errors import TimedOutError, WorkerDiedError, from_code
+from irmsia.errors import IrmsiaError, TimedOutError, WorkerDiedError, from_code, from_system
 from irmsia.imaging.decode_input import Given
 from irmsia.imaging.decode_task import Order, Task, Terms
 from irmsia.imaging.decode_wire import (
@@ -41,9 +41,13 @@ class Child:
     """One child process and the socket to it."""
 
     def __init__(self, terms: Terms) -> None:
-        self._link, theirs = socket.socketpair()
-        with theirs:
-            self._process = _spawn(theirs.fileno())
+        """Start the process; it is not waited for.
+
+        Raises:
+            OverloadedError: no process or no descriptor is left, for now.
+            WorkerDiedError: it cannot be started.
+        """
+        self._link, self._process = _start()
         self._starting = threading.Lock()  # `warm` and a first call may both wait
         self._ready = False
         self.alive = True
@@ -72,28 +76,34 @@ class Child:
             raise WorkerDiedError("a decoder child does not start")
 
     def run(self, task: Task, given: Given, *, frame_seconds: float, deadline: float | None) -> Any:
-        """Hand over the input and wait for the answer; a child that fails is dead afterwards.
+        """Hand over the input and wait for the answer; a child that fails or says its last word is dead afterwards.
 
         Raises:
             DiedIdleError, GaveUpError: not the input's fault, see there.
             TimedOutError, WorkerDiedError: the input's.
+            OverloadedError: this process has no memory left for the answer.
             IrmsiaError: what the task raised in the child.
         """
+        whole, self.alive = False, False  # whatever stops this half way leaves a link that nobody can read on
         try:
             self._hand_over(task, given)
-        except (PeerGoneError, OSError, WorkerDiedError):
-            self.alive = False
-            raise DiedIdleError from None
-        try:
-            return self._await_answer(frame_seconds, deadline)
-        except PeerGoneError:
-            self.alive = False
-            raise WorkerDiedError("the decoder child died on this input") from None
-        except (TimedOutError, GaveUpError):
-            self.alive = False
-            raise
+            answer = self._await_answer(frame_seconds, deadline)
+            whole = True
+        except MemoryError as error:
+            raise from_system(error, "the answer of a decoder cannot be taken") from None
+        finally:
+            self.alive = whole and not answer.last
+        if isinstance(answer, Failed):
+            raise from_code(answer.code, answer.message)
+        return answer.result
 
     def _hand_over(self, task: Task, given: Given) -> None:
+        try:
+            self._send_input(task, given)
+        except (PeerGoneError, OSError, WorkerDiedError):
+            raise DiedIdleError from None
+
+    def _send_input(self, task: Task, given: Given) -> None:
         self.wait_ready()
         self._link.settimeout(_TRANSFER_S)
         send_message(self._link, Order(task, given.descriptor is not None))
@@ -104,23 +114,23 @@ class Child:
         if not isinstance(receive_message(self._link), Accepted):
             raise PeerGoneError
 
-    def _await_answer(self, frame_seconds: float, deadline: float | None) -> Any:
+    def _await_answer(self, frame_seconds: float, deadline: float | None) -> Done | Failed:
         while True:
             left = frame_seconds if deadline is None else min(frame_seconds, deadline - time.monotonic())
             message = self._receive(max(left, 0.0), gave_up=left < frame_seconds, frame_seconds=frame_seconds)
-            if isinstance(message, Done):
-                return message.result
-            if isinstance(message, Failed):
-                raise from_code(message.code, message.message)
+            if isinstance(message, Done | Failed):
+                return message
 
     def _receive(self, left: float, *, gave_up: bool, frame_seconds: float) -> Any:
-        self._link.settimeout(left or 1e-3)
         try:
+            self._link.settimeout(left or 1e-3)
             return receive_message(self._link)
         except TimeoutError:
             if gave_up:
                 raise GaveUpError from None
             raise TimedOutError(f"a frame took longer than {frame_seconds:g} s") from None
+        except (PeerGoneError, OSError):
+            raise WorkerDiedError("the decoder child died on this input") from None
 
     def hang_up(self) -> None:
         """Close the socket: an idle child ends by itself, a waiting call is woken."""
@@ -139,6 +149,23 @@ class Child:
             self._process.kill()
             self._process.wait()
         self._link.close()
+
+
+def _start() -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError as error:
+        raise _not_started(error) from None
+    with theirs:
+        try:
+            return ours, _spawn(theirs.fileno())
+        except (OSError, MemoryError) as error:
+            ours.close()
+            raise _not_started(error) from None
+
+
+def _not_started(error: OSError | MemoryError) -> IrmsiaError:
+    return from_system(error, "a decoder child cannot be started", WorkerDiedError)
 
 
 def _spawn(descriptor: int) -> subprocess.Popen[bytes]:

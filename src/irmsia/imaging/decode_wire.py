@@ -15,6 +15,7 @@ from typing import Any
 
 _LENGTH = struct.Struct("<Q")
 _LONGEST = 1 << 32
+_STEP = 1 << 16
 _OURS = "irmsia.imaging."
 _NUMPY = frozenset(
     {
@@ -51,17 +52,19 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The result."""
+    """The result. ``last``: the child ends now, because a codec kept memory."""
 
     result: Any
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An error on purpose: the leaf's code and message."""
+    """An error on purpose: the leaf's code and message. ``last`` as in `Done`."""
 
     code: str
     message: str
+    last: bool = False
 
 
 class _Unpickler(pickle.Unpickler):
@@ -113,15 +116,28 @@ def receive_message(link: socket.socket, *, trusted: bool = False) -> Any:
 
 
 def receive_bytes(link: socket.socket) -> bytearray:
-    """Receive bytes behind their length. Raises what `receive_message` raises."""
+    """Receive bytes behind their length. Raises what `receive_message` raises.
+
+    Raises:
+        MemoryError: they do not fit; they were taken from the link all the same, so that the next message can be read.
+    """
     (length,) = _LENGTH.unpack(_receive_exactly(link, _LENGTH.size))
     if length > _LONGEST:
         raise PeerGoneError
-    return _receive_exactly(link, length)
+    try:
+        body = bytearray(length)
+    except MemoryError:
+        for at in range(0, length, _STEP):
+            _fill(link, bytearray(min(_STEP, length - at)))
+        raise
+    return _fill(link, body)
 
 
 def _receive_exactly(link: socket.socket, length: int) -> bytearray:
-    body = bytearray(length)
+    return _fill(link, bytearray(length))
+
+
+def _fill(link: socket.socket, body: bytearray) -> bytearray:
     view = memoryview(body)
     try:
         while view:

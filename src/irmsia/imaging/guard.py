@@ -10,7 +10,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from irmsia.errors import (
     CancelledError,
-    InputError,
     InternalError,
+    IrmsiaError,
+    OverloadedError,
     QuarantinedError,
     TimedOutError,
     WorkerDiedError,
 )
-from irmsia.imaging.decode_input import Given, Source, open_input
+from irmsia.imaging.decode_input import Given, Source, digest_input, open_input
 from irmsia.imaging.decode_process import Child, DiedIdleError, GaveUpError
 from irmsia.imaging.decode_task import (
     FrameRule,
@@ -73,11 +74,11 @@ class DecoderPool:
         """Start all children and a spare one, in parallel, and return when all but the spare are ready.
 
         Raises:
-            WorkerDiedError: a child does not start.
+            WorkerDiedError, OverloadedError: a child does not start.
         """
         with self._lock:
             self._kept_ready = self._workers + 1
-            self._refill()
+            self._start_missing()
             started = list(self._idle)[: self._workers]
         for child in started:
             child.wait_ready()
@@ -105,15 +106,18 @@ class DecoderPool:
             TimedOutError, WorkerDiedError: the child was ended by its limit or by the input.
             InvalidRequestError: the spec's VOI does not fit the image.
             CancelledError: the pool is closed.
+            OverloadedError: this process lacks descriptors or memory to start a child or to take its answer.
         """
         task = PrepareTask(spec, frames or EvenlySpaced(), with_picture)
         return self._expect(PreparedInput, self.run(task, source, deadline=deadline))
 
     def inspect(self, source: Source, *, deadline: float | None = None) -> ImageInfo:
-        """All that is known of a file. Errors of the input, and of its child, are within and not raised."""
+        """All that is known of a file. Errors are within and not raised, but for CancelledError of a closed pool."""
         try:
             return self._expect(ImageInfo, self.run(InspectTask(), source, deadline=deadline))
-        except (InputError, TimedOutError, WorkerDiedError) as error:
+        except CancelledError:
+            raise
+        except IrmsiaError as error:
             return ImageInfo(error=Failure(error.code, error.message))
 
     def render(
@@ -136,6 +140,10 @@ class DecoderPool:
                 finally:
                     self._give_back(child)
             raise WorkerDiedError("decoder children die before they are given work")
+
+    def digest(self, source: Source) -> str | None:
+        """SHA-256 (hex) of an input that could not be answered; null where it cannot be read or is too large."""
+        return digest_input(source, self._limits)
 
     @property
     def busy(self) -> int:
@@ -205,7 +213,11 @@ class DecoderPool:
         child.end(0)
 
     def _refill(self) -> None:
-        """Start what is missing; nothing waits for it here."""
+        """Start what is missing, if the system lets us; else the next input tries again."""
+        with suppress(OverloadedError, WorkerDiedError):
+            self._start_missing()
+
+    def _start_missing(self) -> None:
         while len(self._idle) + len(self._busy) < self._kept_ready:
             self._idle.append(Child(self._terms))
 

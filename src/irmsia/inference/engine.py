@@ -24,6 +24,7 @@ from irmsia.errors import (
     NotReadableError,
     OverloadedError,
     TimedOutError,
+    from_system,
 )
 from irmsia.findings.types import Diagnosis, Evidence, Problem, Timings
 from irmsia.imaging.decode_task import FrameRule, PreparedInput
@@ -56,6 +57,10 @@ class Decoder(Protocol):
         deadline: float | None = None,
     ) -> PreparedInput:
         """Read ``source``, preprocess the frames of that rule; raises the leaves of `InputError` and `ServiceError`."""
+        ...
+
+    def digest(self, source: bytes | Path) -> str | None:
+        """SHA-256 (hex) of a source that could not be answered, null where it cannot be read."""
         ...
 
 
@@ -197,6 +202,9 @@ class Engine:
             self._model = self._model or model
         except IrmsiaError as error:
             self._failure = error
+        except (OSError, MemoryError) as error:
+            log_event(_LOG, logging.ERROR, "model failed", stack=format_stack(error))
+            self._failure = from_system(error, "the model cannot be loaded now")
         except Exception as error:  # noqa: BLE001  # edge of a thread: whoever waits must learn of it
             log_event(_LOG, logging.ERROR, "model failed", stack=format_stack(error))
             self._failure = InternalError("the model could not be loaded")
@@ -262,14 +270,23 @@ class Engine:
         try:
             diagnosis = self._diagnose(ticket, sessions)
         except IrmsiaError as error:
-            diagnosis = _failed(ticket.request, error)
+            diagnosis = self._failed(ticket.request, error)
+        except (OSError, MemoryError) as error:
+            sessions.drop()
+            log_event(_LOG, logging.ERROR, "item failed", stack=format_stack(error))
+            diagnosis = self._failed(ticket.request, from_system(error, "the image cannot be answered now"))
         except Exception as error:  # noqa: BLE001  # edge of an item: it fails alone
             sessions.drop()
             log_event(_LOG, logging.ERROR, "item failed", stack=format_stack(error))
-            diagnosis = _failed(ticket.request, InternalError("this is a bug; the log says where"))
+            diagnosis = self._failed(ticket.request, InternalError("this is a bug; the log says where"))
         total_ms = 1000.0 * (time.monotonic() - ticket.admitted)
         timings = diagnosis.timings_ms or Timings()
         return replace(diagnosis, timings_ms=replace(timings, queue=queued_ms, total=total_ms))
+
+    def _failed(self, request: DiagnoseRequest, error: IrmsiaError) -> Diagnosis:
+        """The failed item with the digest of what failed; not where nobody waits for it any more."""
+        digest = None if isinstance(error, CancelledError) else self._decoder.digest(request.source)
+        return _failed(request, error, digest)
 
     def _diagnose(self, ticket: _Ticket, sessions: _Sessions) -> Diagnosis:
         request = ticket.request
@@ -323,10 +340,10 @@ def _check_deadline(request: DiagnoseRequest) -> None:
         raise TimedOutError("the deadline passed before the work was done")
 
 
-def _failed(request: DiagnoseRequest, error: IrmsiaError) -> Diagnosis:
+def _failed(request: DiagnoseRequest, error: IrmsiaError, input_sha256: str | None = None) -> Diagnosis:
     return Diagnosis(
         input=request.input,
-        evidence=Evidence(software=SOFTWARE),
+        evidence=Evidence(input_sha256=input_sha256, software=SOFTWARE),
         timings_ms=Timings(),
         error=Problem(error.code, error.message),
     )

@@ -43,6 +43,7 @@ TABLE: dict[type[IrmsiaError], ErrorRow] = {
     errors.UnavailableError: ErrorRow("UNAVAILABLE", 503, 3),
     errors.AddressInUseError: ErrorRow("UNAVAILABLE", 503, 3),
     errors.UnsafeSettingsError: ErrorRow("FAILED_PRECONDITION", 503, 78),
+    errors.StorageFullError: ErrorRow("RESOURCE_EXHAUSTED", 507, 3),
     errors.InternalError: ErrorRow("INTERNAL", 500, 3),
 }
 

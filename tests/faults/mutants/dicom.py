@@ -1,4 +1,4 @@
-"""Mutations of DICOM files: the header says something else than the pixels, or elements, lengths and nesting are odd."""
+"""Mutations of DICOM files: the header says something else than the pixels, or elements and lengths are odd."""
 
 from __future__ import annotations
 
@@ -48,7 +48,17 @@ _NUMBER_TEXTS = (
     0x00281050, 0x00281051, 0x00281052, 0x00281053, 0x00280030, 0x00181164, 0x00180050, 0x00200032, 0x00200037,
     0x00101010, 0x00100030, 0x00080020, 0x00180080, 0x00280008, 0x00280009, 0x00281056, 0x00280034,
 )  # fmt: skip
-_MAGICS = (b"MZ", b"\x7fELF", b"PK\3\4", b"%PDF-1.7", b"II*\0", b"MM\0*", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"#!/bin/sh\n")
+_MAGICS = (
+    b"MZ",
+    b"\x7fELF",
+    b"PK\3\4",
+    b"%PDF-1.7",
+    b"II*\0",
+    b"MM\0*",
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff",
+    b"#!/bin/sh\n",
+)
 _DEPTHS = (1, 2, 30, 63, 64, 65, 200, 1000)
 
 
@@ -122,7 +132,9 @@ def _length(rng: random.Random, parts: DicomParts) -> None:
         return
     element = found[0][found[1]]
     true = len(element.value)
-    element.length = rng.choice((UNDEFINED, true + 1, true - 1, true + 2, 0, 1, 0xFFFE, 0xFFFFFFFE, 0x7FFFFFFF, edge(rng)))
+    element.length = rng.choice(
+        (UNDEFINED, true + 1, true - 1, true + 2, 0, 1, 0xFFFE, 0xFFFFFFFE, 0x7FFFFFFF, edge(rng))
+    )
 
 
 def _tag(rng: random.Random, parts: DicomParts) -> None:

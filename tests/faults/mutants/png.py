@@ -1,4 +1,4 @@
-"""Mutations of PNG files: chunks in another order, of another length, with another checksum, header, palette, stream."""
+"""Mutations of PNG files: chunks in another order, of another length, with other checksums, headers, palettes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,20 @@ from dataclasses import dataclass
 from tests.faults.mutants.raw import edge, mutate_bytes
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_KINDS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf", b"iCCP", b"gAMA", b"acTL", b"fdAT", b"zTXt", b"\0\0\0\0")
+_KINDS = (
+    b"IHDR",
+    b"PLTE",
+    b"tRNS",
+    b"IDAT",
+    b"IEND",
+    b"eXIf",
+    b"iCCP",
+    b"gAMA",
+    b"acTL",
+    b"fdAT",
+    b"zTXt",
+    b"\0\0\0\0",
+)
 
 
 @dataclass
@@ -151,7 +164,9 @@ def _palette(rng: random.Random, chunks: list[Chunk]) -> None:
 def _extra(rng: random.Random, chunks: list[Chunk]) -> None:
     """Chunks that other readers inflate or parse."""
     squeezed = b"name\0\0" + zlib.compress(bytes(4 << 20), 9)
-    kind, body = rng.choice(((b"iCCP", squeezed), (b"zTXt", squeezed), (b"eXIf", rng.randbytes(64)), (b"eXIf", b"II*\0")))
+    kind, body = rng.choice(
+        ((b"iCCP", squeezed), (b"zTXt", squeezed), (b"eXIf", rng.randbytes(64)), (b"eXIf", b"II*\0"))
+    )
     chunks.insert(rng.randint(1, len(chunks)), Chunk(kind, body))
 
 

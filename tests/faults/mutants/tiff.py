@@ -74,7 +74,8 @@ def take_apart(data: bytes) -> TiffParts | None:
         if at + 6 + 12 * count > len(data):
             break
         entries = [
-            Entry(place, *struct.unpack_from(order + "HHII", data, place)) for place in range(at + 2, at + 2 + 12 * count, 12)
+            Entry(place, *struct.unpack_from(order + "HHII", data, place))
+            for place in range(at + 2, at + 2 + 12 * count, 12)
         ]
         parts.directories.append((at, entries))
         (at,) = struct.unpack_from(order + "I", data, at + 2 + 12 * count)
@@ -118,11 +119,15 @@ def _type(rng: random.Random, parts: TiffParts) -> None:
 
 
 def _tag(rng: random.Random, parts: TiffParts) -> None:
-    parts.put("H", _pick(rng, parts).at, rng.choice((*_SIZES, *_LAYOUT, 259, 262, 320, 330, 347, 34665, edge(rng, 65535))))
+    parts.put(
+        "H", _pick(rng, parts).at, rng.choice((*_SIZES, *_LAYOUT, 259, 262, 320, 330, 347, 34665, edge(rng, 65535)))
+    )
 
 
 def _offset(rng: random.Random, parts: TiffParts) -> None:
-    parts.put("I", _pick(rng, parts).at + 8, rng.choice((edge(rng), len(parts.data) - 1, rng.randrange(len(parts.data)))))
+    parts.put(
+        "I", _pick(rng, parts).at + 8, rng.choice((edge(rng), len(parts.data) - 1, rng.randrange(len(parts.data))))
+    )
 
 
 def _loop(rng: random.Random, parts: TiffParts) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from irmsia import __version__, telemetry
-from irmsia.errors import InternalError
+from irmsia.errors import from_system
 from irmsia.inference.protocol import InferenceService
 from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.server.grpc.server import DiagnosticServer
@@ -35,7 +35,7 @@ def serve(
     Raises:
         UnsafeSettingsError: the address is not loopback.
         AddressInUseError: the port is taken.
-        InternalError: the run file cannot be written.
+        InternalError, StorageFullError, OverloadedError: the run file cannot be written.
     """
     return asyncio.run(_serve(service, config, home, on_ready=on_ready))
 
@@ -67,7 +67,7 @@ def _announce(server: DiagnosticServer, home: Path, on_ready: Callable[[RunningS
         clean_stale(home)
         path = write_run_file(home, running)
     except OSError as error:
-        raise InternalError(f"the run file cannot be written: {os.strerror(error.errno or 0)}") from None
+        raise from_system(error, "the run file cannot be written") from None
     telemetry.log_event(_log, logging.INFO, "ready", grpc_port=server.port)
     try:
         on_ready(running)
@@ -98,6 +98,7 @@ def _signals(first: asyncio.Event, second: asyncio.Event) -> Iterator[None]:
 
     loop = asyncio.get_running_loop()
     kinds = (signal.SIGTERM, signal.SIGINT)
+    before = {kind: signal.getsignal(kind) for kind in kinds}
     for kind in kinds:
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C ends the loop instead
             loop.add_signal_handler(kind, on_signal)
@@ -107,3 +108,4 @@ def _signals(first: asyncio.Event, second: asyncio.Event) -> Iterator[None]:
         for kind in kinds:
             with contextlib.suppress(NotImplementedError):
                 loop.remove_signal_handler(kind)
+                signal.signal(kind, before[kind])

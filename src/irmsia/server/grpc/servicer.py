@@ -29,6 +29,7 @@ from irmsia.errors import (
     NotAnImageError,
     TimedOutError,
     from_code,
+    from_system,
 )
 from irmsia.inference.protocol import DiagnoseRequest, InferenceService
 from irmsia.server.grpc.admission import Admission
@@ -94,6 +95,9 @@ class DicomDiagnosticServicer:
             error, answer = failure.error, failure.answer
         except IrmsiaError as typed:
             error, answer = typed, None
+        except (OSError, MemoryError) as lack:
+            telemetry.log_event(_log, logging.ERROR, "call failed", call=call, at=telemetry.format_stack(lack))
+            error, answer = from_system(lack, "the server cannot answer now"), None
         except aio.BaseError:  # the transport has ended the call already
             raise
         except Exception as bug:  # noqa: BLE001 - the edge of a call: logged without its text, answered as INTERNAL
