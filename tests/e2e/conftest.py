@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from irmsia.app.proofs import note_proof
 from irmsia.bundles.signing import machine_key
 from irmsia.bundles.store import STARTER, BundleStore
 from irmsia.imaging.phantoms import qa_set
+from irmsia.settings.tree import Settings
 from tests.bundles.tiny import make_fields, make_files
 
 IRMSIA = [sys.executable, "-m", "irmsia.cli.main"]
@@ -65,7 +67,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("platform")
     home.chmod(0o700)
     store = BundleStore(home)
-    store.activate(store.add(make_fields(), make_files(), machine_key(home)))
+    identity = store.add(make_fields(), make_files(), machine_key(home))
+    note_proof(Settings(home=home), identity)  # it holds no golden records: a server would not take it without a proof
+    store.activate(identity)
     return home
 
 

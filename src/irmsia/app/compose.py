@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from irmsia.app.configure import find_server, running_target
 from irmsia.app.remote import RemoteInference
+from irmsia.bundles.load import Bundle
 from irmsia.bundles.store import BundleStore
 from irmsia.errors import InvalidRequestError, from_system
+from irmsia.findings.naming import find_model
 from irmsia.imaging.guard import DecoderPool
 from irmsia.imaging.pseudonym import load_or_create_key
 from irmsia.imaging.types import ImageInfo
@@ -19,24 +22,30 @@ from irmsia.settings.tree import EngineSettings, Settings
 
 
 @contextmanager
-def open_service(settings: Settings, server: str | None, *, at_most: int | None = None) -> Iterator[InferenceService]:
+def open_service(
+    settings: Settings, server: str | None, *, at_most: int | None = None, model: str | None = None
+) -> Iterator[InferenceService]:
     """What answers: the engine in this process, or the server at ``server`` (``HOST:PORT``, or ``auto``).
 
     Args:
         settings: the tree.
         server: null for this process.
         at_most: how many images will be asked; no more workers than that are started.
+        model: the model that every request will name; null for the active one.
 
     Raises:
         UnavailableError: no server answers.
-        ModelNotFoundError, BundleRejectedError: this process has no model to answer with.
+        ModelNotFoundError, BundleRejectedError: there is no such model, in this process or at the server.
     """
     if server is not None:
         with open_remote(find_server(settings, server)) as remote:
+            if model is not None:
+                find_model(model, remote.models())
             yield remote
     else:
         workers = min(settings.engine.workers, at_most or settings.engine.workers)
-        with open_pool(settings, workers) as pool, open_engine(settings, pool, workers) as engine:
+        load = partial(BundleStore(settings.home).load, model)
+        with open_pool(settings, workers) as pool, open_engine(settings, pool, workers, load=load) as engine:
             yield engine
 
 
@@ -99,13 +108,17 @@ def open_pool(settings: Settings, workers: int) -> Iterator[DecoderPool]:
 
 
 @contextmanager
-def open_engine(settings: Settings, pool: DecoderPool, workers: int) -> Iterator[Engine]:
+def open_engine(
+    settings: Settings, pool: DecoderPool, workers: int, *, load: Callable[[], Bundle] | None = None
+) -> Iterator[Engine]:
     """An engine whose model answers. Admitted work is answered at the end, but not after an error or Ctrl-C.
+
+    ``load`` gives its bundle; null for the active one.
 
     Raises:
         ModelNotFoundError, BundleRejectedError: there is no model to answer with.
     """
-    engine = Engine(pool, BundleStore(settings.home).load, _with_workers(settings.engine, workers))
+    engine = Engine(pool, load or BundleStore(settings.home).load, _with_workers(settings.engine, workers))
     try:
         engine.start(warm=workers > 1)
         engine.wait_ready()

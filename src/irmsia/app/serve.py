@@ -9,10 +9,12 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from irmsia.app.compose import Doors, open_engine, open_pool, open_remote
+from irmsia.app.watch import ModelWatch, load_active
 from irmsia.errors import CancelledError, IrmsiaError, UnavailableError, UnsafeSettingsError
 from irmsia.imaging.guard import DecoderPool
 from irmsia.inference.protocol import InferenceService
@@ -45,7 +47,12 @@ def run_server(settings: Settings, *, on_ready: Callable[[RunningServer], None],
     require_free_port(loopback_address(config.host), config.port)
     require_private_files(settings.home)
     workers = settings.engine.workers
-    with _stoppable(), open_pool(settings, workers) as pool, open_engine(settings, pool, workers) as engine:
+    with ExitStack() as stack:
+        stack.enter_context(_stoppable())
+        pool = stack.enter_context(open_pool(settings, workers))
+        load = partial(load_active, settings, pool.prepare)
+        engine = stack.enter_context(open_engine(settings, pool, workers, load=load))
+        stack.enter_context(ModelWatch(settings, engine, pool.prepare).running())
         proof = _Proof(engine, pool, check)
 
         def ready(server: RunningServer) -> None:

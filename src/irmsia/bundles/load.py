@@ -7,9 +7,10 @@ what was hashed.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ from irmsia.bundles.canonical import bundle_id, canonical_bytes, parse_json
 from irmsia.bundles.golden import GoldenRecord, read_records
 from irmsia.bundles.graph import check_graph
 from irmsia.bundles.manifest import INT8_MODEL_FILE, Manifest, ManifestFields
-from irmsia.bundles.read import check_name, read_folder
+from irmsia.bundles.read import check_names, read_folder
 from irmsia.bundles.signing import Signature, Trust, check
 from irmsia.errors import BundleRejectedError
 from irmsia.findings.refusal import RefusalScores
@@ -37,6 +38,8 @@ SEALED = "sealed.jsonl"
 
 _SUFFIXES = {".json", ".jsonl", ".md", ".onnx", ".safetensors"}
 """Formats whose readers run nothing. A pickle, a TorchScript archive or an HDF5 file has no place in a bundle."""
+
+_NETWORK = re.compile(r"models/[^/]+\.onnx")
 
 _MAX_JSON = 8 * 1024 * 1024
 
@@ -106,11 +109,14 @@ def check_content(fields: ManifestFields, files: Mapping[str, bytes]) -> None:
     Raises:
         BundleRejectedError: a required file is missing, of an unknown kind, or malformed.
     """
+    required = (fields.model_file, fields.rules.refusal.file, CARD, METADATA, GOLDEN, SEALED)
+    check_names(files)
     for name in files:
-        check_name(name)
-        if Path(name).suffix not in _SUFFIXES:
+        if PurePosixPath(name).suffix not in _SUFFIXES:
             raise BundleRejectedError(f"{name[:80]!r} is of a kind that no bundle may hold")
-    for name in (fields.model_file, fields.rules.refusal.file, CARD, METADATA, GOLDEN, SEALED):
+        if name not in required and not _NETWORK.fullmatch(name):
+            raise BundleRejectedError(f"{name[:80]!r} is no file of a bundle")
+    for name in required:
         if name not in files:
             raise BundleRejectedError(f"{name[:80]!r} is missing")
     for name, data in files.items():
@@ -134,7 +140,7 @@ def read_tensors(data: bytes) -> dict[str, NDArray[np.generic]]:
 
 
 def _check_file(name: str, data: bytes, fields: ManifestFields) -> None:
-    match Path(name).suffix:
+    match PurePosixPath(name).suffix:
         case ".onnx":
             check_graph(data, fields)
         case ".safetensors":
@@ -151,8 +157,7 @@ def _check_file(name: str, data: bytes, fields: ManifestFields) -> None:
 
 
 def _check_files(manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    for name in manifest.files:
-        check_name(name)
+    check_names(manifest.files)
     if missing := sorted(set(manifest.files) - set(files)):
         raise BundleRejectedError(f"{missing[0][:80]!r} is missing")
     if unlisted := sorted(set(files) - set(manifest.files)):

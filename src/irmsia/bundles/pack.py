@@ -63,6 +63,8 @@ def pack_bundle(
 def write_folder(directory: Path, files: Mapping[str, bytes], *, replace: bool = False) -> None:
     """Write ``files`` beside ``directory`` first, synced, then rename: a reader sees all of them or none.
 
+    With ``replace`` a reader sees the old ones or the new ones, and at no moment neither.
+
     Raises:
         FileExistsError: ``directory`` exists and is not to be replaced.
         OSError: what the file system says; then nothing is left behind.
@@ -97,15 +99,9 @@ def _put(temporary: Path, directory: Path) -> None:
     if not directory.exists():
         temporary.rename(directory)
         return
-    # A folder that holds something cannot be renamed over: the old one steps aside first.
-    old = _temporary(directory)
-    directory.rename(old)
-    try:
-        temporary.rename(directory)
-    except BaseException:
-        old.rename(directory)
-        raise
-    shutil.rmtree(old)
+    # A folder that holds something cannot be renamed over; the two swap names instead, so that one is always there.
+    durable.exchange(temporary, directory)
+    shutil.rmtree(temporary)
 
 
 def _temporary(directory: Path) -> Path:

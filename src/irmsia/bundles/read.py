@@ -1,10 +1,14 @@
-"""Reading a folder that nobody trusts yet: every regular file once, into memory, following no link."""
+"""Reading a folder that nobody trusts yet: every regular file once, into memory, following no link.
+
+`irmsia.bundles.archive` reads the same from one file.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -17,8 +21,10 @@ MAX_BYTES = 512 * 1024 * 1024
 _MAX_DEPTH = 4
 
 
-def read_folder(path: Path) -> dict[str, bytes]:
+def read_folder(path: Path, *, hard_links: bool = True) -> dict[str, bytes]:
     """POSIX name -> content of every file below ``path``.
+
+    ``hard_links``: whether a file may have a second name elsewhere, as installers and backups make them.
 
     Raises:
         NotFoundError: there is no such directory.
@@ -26,7 +32,8 @@ def read_folder(path: Path) -> dict[str, bytes]:
     """
     files: dict[str, bytes] = {}
     with _opened_directory(path) as descriptor:
-        _read_into(files, descriptor, PurePosixPath())
+        _read_into(files, descriptor, PurePosixPath(), links=hard_links)
+    check_names(files)
     return files
 
 
@@ -40,6 +47,19 @@ def check_name(name: str) -> None:
     plain = all(part not in {"", ".", ".."} and part.isprintable() and not {"\\", ":"} & set(part) for part in parts)
     if not plain or len(parts) > _MAX_DEPTH or len(name) > 200:
         raise BundleRejectedError(f"a file name that no bundle may hold: {name[:80]!r}")
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Nothing when every name is plain and no two are one on a file system that folds case or composes letters.
+
+    Raises:
+        BundleRejectedError: as `check_name`, or two names collide.
+    """
+    folded: dict[str, str] = {}
+    for name in names:
+        check_name(name)
+        if folded.setdefault(unicodedata.normalize("NFKC", name).casefold(), name) != name:
+            raise BundleRejectedError(f"two files of one name but for its letters' case: {name[:80]!r}")
 
 
 @contextmanager
@@ -56,23 +76,36 @@ def _opened_directory(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _read_into(files: dict[str, bytes], directory: int, prefix: PurePosixPath) -> None:
-    for entry in sorted(os.listdir(directory)):
+def _read_into(files: dict[str, bytes], directory: int, prefix: PurePosixPath, *, links: bool) -> None:
+    for entry in _list_names(directory):
         name = str(prefix / entry)
         check_name(name)
         descriptor = _open_entry(entry, directory, name)
         try:
-            mode = os.fstat(descriptor).st_mode
-            if stat.S_ISDIR(mode):
-                _read_into(files, descriptor, prefix / entry)
-            elif stat.S_ISREG(mode):
-                files[name] = _read_file(descriptor, name, MAX_BYTES - sum(map(len, files.values())))
-            else:
+            status = os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
+                _read_into(files, descriptor, prefix / entry, links=links)
+            elif not stat.S_ISREG(status.st_mode):
                 raise BundleRejectedError(f"{name!r} is not a regular file")
+            elif status.st_nlink > 1 and not links:
+                raise BundleRejectedError(f"{name!r} is a hard link")
+            else:
+                files[name] = _read_file(descriptor, name, MAX_BYTES - sum(map(len, files.values())))
         finally:
             os.close(descriptor)
         if len(files) > MAX_FILES:
             raise BundleRejectedError(f"more than {MAX_FILES} files")
+
+
+def _list_names(directory: int) -> list[str]:
+    """Sorted; a folder of a million entries is not listed to its end."""
+    names = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            names.append(entry.name)
+            if len(names) > MAX_FILES:
+                raise BundleRejectedError(f"more than {MAX_FILES} files")
+    return sorted(names)
 
 
 def _open_entry(entry: str, directory: int, name: str) -> int:

@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from pydantic import BaseModel, ConfigDict
 
 from irmsia import durable
-from irmsia.errors import BundleRejectedError, UnsafeSettingsError
+from irmsia.errors import BundleRejectedError, InvalidRequestError, UnsafeSettingsError
 
 PACKAGE_KEYS = Path(__file__).parent / "keys"
 _CONTEXT = b"irmsia-bundle-v1\n"
+_KEY_ID = re.compile(r"[A-Za-z0-9+/]{43}=")
+_MAX_KEY_BYTES = 64 * 1024
 
 
 class Signature(BaseModel):
@@ -55,7 +58,7 @@ def key_id(public: Ed25519PublicKey) -> str:
 
 def public_pem(key: Ed25519PrivateKey) -> bytes:
     """The public half of ``key`` as a ``*.pub`` file holds it."""
-    return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return _public_bytes(key.public_key())
 
 
 def sign(identity: str, key: Ed25519PrivateKey) -> Signature:
@@ -74,7 +77,11 @@ def check(identity: str, signature: Signature, trust: Trust) -> None:
         raise BundleRejectedError(f"the bundle {identity[:12]} is revoked")
     public = trust.keys.get(signature.key_id)
     if public is None:
-        raise BundleRejectedError("signed by a key that is not trusted here")
+        shown = signature.key_id if _KEY_ID.fullmatch(signature.key_id) else "without a proper id"
+        raise BundleRejectedError(
+            f"signed by the key {shown}, which is not trusted here; "
+            "if you know whose it is: `irmsia models trust KEYFILE`"
+        )
     try:
         public.verify(base64.b64decode(signature.signature, validate=True), _CONTEXT + identity.encode("ascii"))
     except (InvalidSignature, binascii.Error, ValueError) as error:
@@ -99,11 +106,38 @@ def machine_key(home: Path) -> Ed25519PrivateKey:
     return key
 
 
+def trust_key(home: Path, path: Path) -> str:
+    """Trust the Ed25519 public key in the PEM file ``path`` from now on; its key id. Twice is once.
+
+    Raises:
+        InvalidRequestError: the file cannot be read, or holds anything but one public key.
+        OSError: what the file system says of ``home``.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_KEY_BYTES)
+    except (OSError, ValueError) as error:
+        raise InvalidRequestError("the key file cannot be read") from error
+    if b" PRIVATE " in data:
+        raise InvalidRequestError(
+            "the file holds a private key, which nobody else should have; the public half is needed"
+        )
+    try:
+        public = _public_key(data)
+    except ValueError as error:
+        raise InvalidRequestError("the file holds no Ed25519 public key (PEM)") from error
+    (home / "keys").mkdir(parents=True, exist_ok=True)
+    name = f"{hashlib.sha256(public.public_bytes_raw()).hexdigest()[:16]}.pub"
+    durable.write_bytes(home / "keys" / name, _public_bytes(public))
+    return key_id(public)
+
+
 def read_trust(home: Path | None, *, package_keys: Path = PACKAGE_KEYS) -> Trust:
     """Keys of the package and of ``home/keys``, and the ids in ``home/revoked.txt`` (one a line, # for remarks).
 
     Raises:
-        UnsafeSettingsError: a ``*.pub`` file that holds no Ed25519 public key, a revoked line that is no id.
+        UnsafeSettingsError: a ``*.pub`` file that holds no Ed25519 public key, a revoked line that is no id, one of
+            these that every user may write.
     """
     folders = [package_keys] if home is None else [package_keys, home / "keys"]
     publics = [_read_public(path) for folder in folders for path in sorted(folder.glob("*.pub"))]
@@ -114,9 +148,11 @@ def _read_revoked(home: Path | None) -> frozenset[str]:
     if home is None:
         return frozenset()
     try:
-        text = (home / "revoked.txt").read_text("ascii")
+        text = _read_own(home / "revoked.txt").decode("ascii")
     except FileNotFoundError:
         return frozenset()
+    except ValueError as error:
+        raise UnsafeSettingsError("revoked.txt is not plain text") from error
     lines = [line.split("#", 1)[0].strip().lower() for line in text.splitlines()]
     identities = [line for line in lines if line]
     # A line that names nothing would silently revoke nothing.
@@ -127,12 +163,31 @@ def _read_revoked(home: Path | None) -> frozenset[str]:
 
 def _read_public(path: Path) -> Ed25519PublicKey:
     try:
-        key = serialization.load_pem_public_key(path.read_bytes())
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise UnsafeSettingsError(f"the key file {path.name} holds no public key") from error
+        return _public_key(_read_own(path))
+    except ValueError as error:
+        raise UnsafeSettingsError(f"the key file {path.name} holds no Ed25519 public key") from error
+
+
+def _read_own(path: Path) -> bytes:
+    """The bytes of a file that decides who is trusted: not if every user of this machine may change them."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_mode & stat.S_IWOTH or path.parent.stat().st_mode & stat.S_IWOTH:
+            raise UnsafeSettingsError(f"every user may write {path.name} or its folder; chmod o-w both")
+        return file.read()
+
+
+def _public_key(data: bytes) -> Ed25519PublicKey:
+    try:
+        key = serialization.load_pem_public_key(data)
+    except UnsupportedAlgorithm as error:
+        raise ValueError("unknown algorithm") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise UnsafeSettingsError(f"the key file {path.name} holds no Ed25519 public key")
+        raise ValueError("another algorithm")
     return key
+
+
+def _public_bytes(public: Ed25519PublicKey) -> bytes:
+    return public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def _read_private(path: Path) -> Ed25519PrivateKey:

@@ -66,8 +66,7 @@ def diagnose(
     _print_limits(limits)
     if sentence := skipped.sentence():
         note(sentence)
-    # A server that went away is exit 3; inputs that failed are exit 1, whatever their codes.
-    raise typer.Exit(3 if "UNAVAILABLE" in failed else 1 if failed else 0)
+    raise typer.Exit(_exit_code(failed))
 
 
 def _answer(
@@ -86,7 +85,8 @@ def _answer(
     from irmsia.cli.meter import Meter
 
     failed: Counter[str] = Counter()
-    with open_service(read_settings(), server, at_most=len(files)) as service, Meter(len(files), "answering") as meter:
+    opened = open_service(read_settings(), server, at_most=len(files), model=options.model)
+    with opened as service, Meter(len(files), "answering") as meter:
         for file, answer in diagnose_files(service, files, options):
             meter.advance()
             code = answer.error.code if answer.error is not None else None
@@ -99,6 +99,13 @@ def _answer(
     if not as_json and (lost := failed[UnavailableError.code]):
         fail(UnavailableError.code, f"the server went away: {lost} of {len(files)} files were not answered")
     return set(failed)
+
+
+def _exit_code(failed: set[str]) -> int:
+    """A server that went away is 3, a model that it let go 2; inputs that failed are 1, whatever their codes."""
+    if "UNAVAILABLE" in failed:
+        return 3
+    return 2 if "MODEL_NOT_FOUND" in failed else 1 if failed else 0
 
 
 def _print(answer: Diagnosis, meter: Meter, *, as_json: bool) -> dict[str, None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 from rich.markup import escape
 
-from irmsia.cli.consoles import make_console, print_json, printable
+from irmsia.cli.consoles import make_console, note, print_json, printable
 from irmsia.cli.options import AsJson, Server
 
 EXAMPLE = """Examples:
@@ -35,4 +35,6 @@ def health(server: Server = None, as_json: AsJson = False) -> None:
         why = "" if found.ready or found.reason is None else f" ({escape(printable(found.reason))})"
         load = f"{found.running} running, {found.waiting} of {found.capacity} waiting, up {found.uptime_s:.0f} s"
         make_console().print(f"{state}{why}  {target}  {escape(printable(model))}  {load}", soft_wrap=True)
+        if found.problem:
+            note(f"the running model stays: {found.problem}")
     raise typer.Exit(0 if found.ready else 1)

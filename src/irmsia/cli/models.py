@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from irmsia.cli.consoles import make_console, print_json, printable
+from irmsia.cli.consoles import make_console, note, print_json, printable
 from irmsia.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from irmsia.bundles.store import BundleEntry
+    from irmsia.app.models import ModelStatus
     from irmsia.inference.verify import RecordResult, VerificationReport
 
 app = typer.Typer(name="models", help="The models of this machine.", no_args_is_help=True)
 
-Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Name or id; else the active model.")]
+Name = Annotated[
+    str | None, typer.Argument(metavar="[NAME]", help="Id, start of it, NAME or NAME:VERSION; else the active model.")
+]
 VERIFY_EXAMPLE = """Examples:
 
 [bold]irmsia models verify[/bold]
@@ -37,23 +39,31 @@ class PrecisionName(StrEnum):
 
 @app.command("list", epilog="Example: [bold]irmsia models list[/bold]")
 def list_(as_json: AsJson = False) -> None:
-    """List the packaged starter and the bundles of this machine; the active one answers."""
-    from rich.table import Table
-    from rich.text import Text
-
+    """List the packaged starter and the bundles of this machine: active, ready, unproven, or rejected and why."""
     from irmsia.app.configure import read_settings
     from irmsia.app.models import list_models
 
-    entries = list_models(read_settings())
+    found = list_models(read_settings())
     if as_json:
-        for entry in entries:
-            print_json(_entry_to_json(entry))
-        return
-    table = Table("", "name", "version", "id", "regions", "problem", box=None, header_style="dim")
-    for entry in entries:
-        row = _entry_to_json(entry)
-        cells = (row["name"], row["version"], (row["id"] or "")[:12], " ".join(row["regions"]), row["problem"])
-        table.add_row("*" if entry.active else "", *(Text(printable(str(cell or ""))) for cell in cells))
+        for model in found.models:
+            print_json(_status_to_json(model))
+    else:
+        _print_models(found.models)
+    if found.problem:
+        note(f"the active model cannot serve: {found.problem}")
+    if found.server_problem:
+        note(f"the running server keeps its model: {found.server_problem}")
+
+
+def _print_models(models: tuple[ModelStatus, ...]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", "name", "version", "id", "state", "regions", "problem", box=None, header_style="dim")
+    for model in models:
+        row = _status_to_json(model)
+        cells = (row["name"], row["version"], row["id"][:12], row["state"], " ".join(row["regions"]), row["problem"])
+        table.add_row("*" if row["active"] else "", *(Text(printable(str(cell or ""))) for cell in cells))
     make_console().print(table)
 
 
@@ -94,16 +104,19 @@ def verify(
     raise typer.Exit(0 if report.ok else 1)
 
 
-def _entry_to_json(entry: BundleEntry) -> dict[str, Any]:
-    bundle = entry.bundle
+def _status_to_json(model: ModelStatus) -> dict[str, Any]:
+    entry = model.entry
+    groups = entry.bundle.manifest.rules.groups if entry.bundle is not None else ()
     return {
         "name": entry.name,
-        "version": bundle.manifest.version if bundle is not None else None,
-        "id": bundle.id if bundle is not None else None,
+        "version": entry.version or None,
+        "id": entry.id,
         "active": entry.active,
+        "state": model.state,
+        "served": model.served,
         "packaged": entry.packaged,
-        "regions": [group.region for group in bundle.manifest.rules.groups] if bundle is not None else [],
-        "problem": entry.problem,
+        "regions": [group.region for group in groups],
+        "problem": model.problem,
     }
 
 

@@ -18,7 +18,10 @@ Paths = Annotated[
     list[str],
     typer.Argument(metavar="PATH", help="Files, or directories to walk (hidden files and masks are skipped)."),
 ]
-ModelName = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Name or id; else the active model.")]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", metavar="MODEL", help="Id, start of it, NAME or NAME:VERSION; else the active model."),
+]
 Term = Annotated[str | None, typer.Option("--term", metavar="T", help="The term to explain; else the likeliest one.")]
 Maps = Annotated[
     Path | None, typer.Option("--heatmap", metavar="DIR", help="Write each answer's map and overlay here.")

@@ -48,6 +48,7 @@ class ModelInfo:
 class ServiceHealth:
     """``ready``: requests are taken. ``reason`` says in a few words why not.
 
+    ``problem``: what is wrong all the same, such as a new model that could not take over from the old one.
     ``waiting`` and ``capacity`` count requests in the queue; ``running`` those being worked on; ``uptime_s`` seconds.
     """
 
@@ -59,3 +60,4 @@ class ServiceHealth:
     running: int = 0
     capacity: int = 0
     uptime_s: float = 0.0
+    problem: str | None = None

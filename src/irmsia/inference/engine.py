@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,6 @@ from irmsia.errors import (
     CancelledError,
     InternalError,
     IrmsiaError,
-    ModelNotFoundError,
     NotReadableError,
     OverloadedError,
     TimedOutError,
@@ -30,10 +29,11 @@ from irmsia.findings.types import Diagnosis, Evidence, Problem, Timings
 from irmsia.imaging.decode_task import FrameRule, PreparedInput
 from irmsia.imaging.frames import EvenlySpaced, OneFrame
 from irmsia.imaging.preprocess import PreprocessSpec
-from irmsia.inference.model import ReadyModel, make_info, make_model
+from irmsia.inference.model import ReadyModel, make_model
 from irmsia.inference.pipeline import SOFTWARE, Case, answer_case, check_request
 from irmsia.inference.protocol import DiagnoseRequest, ModelInfo, ServiceHealth
-from irmsia.inference.runtimes.protocol import Precision, Session
+from irmsia.inference.ready import ReadyModels, Sessions
+from irmsia.inference.runtimes.protocol import Precision
 from irmsia.settings.tree import EngineSettings
 from irmsia.telemetry import format_stack, get_logger, log_event
 
@@ -100,7 +100,8 @@ class Engine:
         self._running = 0
         self._closing = False
         self._abandoned = False
-        self._model: ReadyModel | None = None
+        self._models: ReadyModels | None = None
+        self._problem: str | None = None
         self._failure: IrmsiaError | None = None
         self._decided = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -128,7 +129,7 @@ class Engine:
         """
         if not self._decided.wait(timeout):
             raise TimedOutError("the model was not ready in time")
-        self._ready_model()
+        self._ready_models()
 
     def submit(self, request: DiagnoseRequest) -> Future[Diagnosis]:
         """See `irmsia.inference.protocol.InferenceService.submit`."""
@@ -145,18 +146,19 @@ class Engine:
         return ticket.future
 
     def models(self) -> tuple[ModelInfo, ...]:
-        """The active model; none before it is ready."""
-        model = self._model
-        return () if model is None else (make_info(model, active=True),)
+        """Every ready model, the active one first; none before it is ready."""
+        models = self._models
+        return () if models is None else models.infos()
 
     def health(self) -> ServiceHealth:
         """See `irmsia.inference.protocol.InferenceService.health`."""
         with self._state:
-            model, reason = self._model, self._not_ready_reason()
+            reason, active = self._not_ready_reason(), None if self._models is None else self._models.active
             return ServiceHealth(
                 ready=reason is None,
                 reason=reason,
-                model=None if model is None else model.ref,
+                problem=self._problem,
+                model=None if active is None else active.ref,
                 software=SOFTWARE,
                 waiting=len(self._queue),
                 running=self._running,
@@ -167,12 +169,35 @@ class Engine:
     def swap(self, bundle: Bundle) -> None:
         """Let ``bundle`` answer from the next image on. It is compiled and warmed up first, while the old one serves.
 
+        The old one still answers requests that name it, until `keep` says which do.
+
         Raises:
             BundleRejectedError: it cannot be made ready; the old one stays.
         """
-        self._model = self._make(bundle)
+        model = self._ready(bundle)
+        with self._state:
+            self._models = (self._models or ReadyModels(model)).with_active(model)
         self._failure = None
         self._decided.set()
+
+    def keep(self, bundles: Sequence[Bundle]) -> None:
+        """Let ``bundles``, and no others, answer requests that name them, once a first model is ready.
+
+        Raises:
+            BundleRejectedError: one of them cannot be made ready; nothing changes.
+        """
+        models = [self._ready(bundle) for bundle in bundles]
+        with self._state:
+            self._models = self._models and self._models.with_others(models)
+
+    def withdraw(self, identities: Collection[str]) -> None:
+        """Let the models of these ids answer no more, the active one included: they were revoked."""
+        with self._state:
+            self._models = self._models and self._models.without(identities)
+
+    def report(self, problem: str | None) -> None:
+        """What `health` says is wrong although requests are taken; null: nothing."""
+        self._problem = problem
 
     def close(self, *, timeout: float | None = None) -> None:
         """Answer what was admitted, for at most ``timeout`` seconds; what then still waits is answered CANCELLED, and
@@ -198,8 +223,8 @@ class Engine:
                 model = self._make(self._load())
                 if warming is not None:
                     warming.result()
-            # A swap that came first is newer than what `load` gave.
-            self._model = self._model or model
+            with self._state:  # a swap that came first is newer than what `load` gave
+                self._models = self._models or ReadyModels(model)
         except IrmsiaError as error:
             self._failure = error
         except (OSError, MemoryError) as error:
@@ -220,17 +245,22 @@ class Engine:
             threads=self._settings.threads,
         )
 
-    def _ready_model(self) -> ReadyModel:
+    def _ready(self, bundle: Bundle) -> ReadyModel:
+        models = self._models
+        known = models.get(bundle.id) if models is not None else None
+        return known if known is not None and known.bundle.files == bundle.files else self._make(bundle)
+
+    def _ready_models(self) -> ReadyModels:
         self._decided.wait()
-        if self._model is None:
+        if self._models is None:
             raise self._failure or InternalError("the model could not be loaded")
-        return self._model
+        return self._models
 
     def _not_ready_reason(self) -> str | None:
         if self._closing:
             return "stopping"
-        if self._model is not None:
-            return None
+        if self._models is not None:
+            return None if self._models.active is not None else "the active model was revoked"
         return "starting" if self._failure is None else f"{self._failure.code}: {self._failure.message}"
 
     def _drop_cancelled(self) -> None:
@@ -242,7 +272,7 @@ class Engine:
         return max(0.1, len(self._queue) * self._item_seconds / self._settings.workers)
 
     def _work(self) -> None:
-        sessions = _Sessions()
+        sessions = Sessions()
         while (ticket := self._take()) is not None:
             begin = time.monotonic()
             self._resolve(ticket, lambda ticket: self._answer(ticket, sessions))
@@ -265,7 +295,7 @@ class Engine:
         if ticket.future.set_running_or_notify_cancel():
             ticket.future.set_result(answer(ticket))
 
-    def _answer(self, ticket: _Ticket, sessions: _Sessions) -> Diagnosis:
+    def _answer(self, ticket: _Ticket, sessions: Sessions) -> Diagnosis:
         queued_ms = 1000.0 * (time.monotonic() - ticket.admitted)
         try:
             diagnosis = self._diagnose(ticket, sessions)
@@ -288,12 +318,11 @@ class Engine:
         digest = None if isinstance(error, CancelledError) else self._decoder.digest(request.source)
         return _failed(request, error, digest)
 
-    def _diagnose(self, ticket: _Ticket, sessions: _Sessions) -> Diagnosis:
+    def _diagnose(self, ticket: _Ticket, sessions: Sessions) -> Diagnosis:
         request = ticket.request
         _check_deadline(request)
-        model = self._ready_model()
-        if request.model is not None and not model.is_called(request.model):
-            raise ModelNotFoundError(f"there is no model {request.model[:64]!r}")
+        models = self._ready_models()
+        model = models.find(request.model)
         check_request(request, model)
         _check_deadline(request)
         spec = model.bundle.manifest.preprocessing
@@ -311,28 +340,14 @@ class Engine:
             return again.picture
 
         _check_deadline(request)
-        return answer_case(Case(request, prepared, model, lambda: self._check(ticket), show), sessions.of(model))
+        session = sessions.of(model, models.all)
+        return answer_case(Case(request, prepared, model, lambda: self._check(ticket), show), session)
 
     def _check(self, ticket: _Ticket) -> None:
         """Raise when nobody waits for the answer any more."""
         _check_deadline(ticket.request)
         if self._abandoned or ticket.future.unwanted:
             raise CancelledError("nobody waits for the answer any more")
-
-
-class _Sessions:
-    """One worker's session with the current model."""
-
-    def __init__(self) -> None:
-        self._open: tuple[ReadyModel, Session] | None = None
-
-    def of(self, model: ReadyModel) -> Session:
-        if self._open is None or self._open[0] is not model:
-            self._open = model, model.compiled.open_session()
-        return self._open[1]
-
-    def drop(self) -> None:
-        self._open = None
 
 
 def _check_deadline(request: DiagnoseRequest) -> None:

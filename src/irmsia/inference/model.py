@@ -38,10 +38,6 @@ class ReadyModel:
         manifest = self.bundle.manifest
         return ModelRef(id=self.bundle.id, name=manifest.name, version=manifest.version)
 
-    def is_called(self, name: str) -> bool:
-        """Whether ``name`` is the bundle's name, its id or the first 8 or more digits of that."""
-        return name == self.bundle.manifest.name or (len(name) >= 8 and self.bundle.id.startswith(name))
-
 
 def make_model(
     bundle: Bundle,

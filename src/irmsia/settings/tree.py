@@ -53,6 +53,19 @@ class EngineSettings(BaseModel):
     )
 
 
+class ModelSettings(BaseModel):
+    """Which models a server holds, and how it learns of another."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ready: int = Field(
+        2, ge=0, description="models held ready beside the active one: those active last, then the newest installed"
+    )
+    watch_seconds: float = Field(
+        2.0, gt=0, description="seconds between two looks of a server whether another model was activated"
+    )
+
+
 class LogSettings(BaseModel):
     """What goes to standard error."""
 
@@ -73,5 +86,6 @@ class Settings(BaseSettings):
     )
     server: ServerSettings = Field(default_factory=ServerSettings, description="the doors")
     engine: EngineSettings = Field(default_factory=EngineSettings, description="the work")
+    models: ModelSettings = Field(default_factory=ModelSettings, description="the models of a server")
     limits: ReadLimits = Field(default_factory=ReadLimits, description="what one input may cost")
     log: LogSettings = Field(default_factory=LogSettings, description="the log on standard error")

@@ -1,0 +1,153 @@
+"""A server's watch over its home: another model was activated, one was installed or revoked.
+
+What changes is loaded and proven beside the running work; the old model answers until the new one is ready, and goes on
+where it cannot be.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from irmsia.app.proofs import is_proven
+from irmsia.app.prove import require_proof
+from irmsia.bundles.load import Bundle
+from irmsia.bundles.signing import read_trust
+from irmsia.bundles.store import BundleEntry, BundleStore
+from irmsia.errors import CancelledError, InternalError, IrmsiaError
+from irmsia.imaging.decode_task import PreparedInput
+from irmsia.imaging.preprocess import PreprocessSpec
+from irmsia.inference.engine import Engine
+from irmsia.inference.verify import Prepare
+from irmsia.settings.tree import Settings
+from irmsia.telemetry import format_stack, get_logger, log_event
+
+_log = get_logger(__name__)
+
+_Look = tuple[tuple[str, int, int, int], ...]
+"""Name, inode, size and time of change of every file that decides what serves."""
+
+
+def load_active(settings: Settings, prepare: Prepare) -> Bundle:
+    """The bundle that is to serve: checked, and proven on this machine now or before.
+
+    Raises:
+        ModelNotFoundError, BundleRejectedError, UnsafeSettingsError: there is none, or it may not serve.
+    """
+    store = BundleStore(settings.home)
+    bundle = store.load()
+    # The packaged starter was proven before it was packaged; a note for it could only say so again.
+    if store.active_id() is not None:
+        require_proof(settings, bundle, prepare)
+    return bundle
+
+
+class ModelWatch:
+    """Keeps ``engine`` with what IRMSIA_HOME says.
+
+    Args:
+        settings: the tree.
+        engine: started, or about to be.
+        prepare: reads and preprocesses one file for the proof.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine, prepare: Prepare) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._inner = prepare
+        self._store = BundleStore(settings.home)
+        self._seen: _Look | None = None
+        self._stopping = threading.Event()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Look every few seconds, on a thread of its own, until the end."""
+        thread = threading.Thread(target=self._run, name="irmsia-watch", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stopping.set()
+            thread.join()
+
+    def look(self) -> bool:
+        """Follow what changed since the last look; False when nothing did."""
+        seen = _look(self._settings.home)
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        problem = self._attempt(self._follow_active)
+        self._engine.report(problem or self._attempt(self._follow_others))
+        return True
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self.look()
+            self._stopping.wait(self._settings.models.watch_seconds)
+
+    def _prepare(self, source: bytes, spec: PreprocessSpec) -> PreparedInput:
+        if self._stopping.is_set():
+            raise CancelledError("the server is stopping")
+        return self._inner(source, spec)
+
+    def _attempt(self, step: Callable[[], None]) -> str | None:
+        """What went wrong, in a few words; null when nothing did."""
+        try:
+            step()
+        except IrmsiaError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - edge of a thread: the server goes on with what it has
+            log_event(_log, logging.ERROR, "watch broke", stack=format_stack(error))
+            failure = InternalError("the log says where")
+        else:
+            return None
+        if self._stopping.is_set():
+            return None
+        log_event(_log, logging.WARNING, "model not taken over", code=failure.code, why=failure.message)
+        return f"{failure.code}: {failure.message}"
+
+    def _follow_active(self) -> None:
+        self._engine.withdraw(read_trust(self._settings.home).revoked)
+        bundle = load_active(self._settings, self._prepare)
+        before = self._engine.health().model
+        self._engine.swap(bundle)
+        if before is None or before.id != bundle.id:
+            log_event(_log, logging.INFO, "model taken over", bundle=bundle.id[:12])
+
+    def _follow_others(self) -> None:
+        self._engine.keep([entry.bundle for entry in self._others() if entry.bundle is not None])
+
+    def _others(self) -> list[BundleEntry]:
+        """Whole and proven, those that were active last first, then the newest; as many as the settings allow."""
+        entries = [entry for entry in self._store.list() if entry.bundle is not None and not entry.active]
+        proven = [entry for entry in entries if entry.packaged or is_proven(self._settings, entry.id)]
+        return sorted(proven, key=self._rank)[: self._settings.models.ready]
+
+    def _rank(self, entry: BundleEntry) -> tuple[int, int]:
+        previous = list(reversed(self._store.activation().previous))
+        named = None if entry.packaged and entry.id not in previous else entry.id
+        order = previous.index(named) if named in previous else len(previous)
+        return order, -_changed(entry.path)
+
+
+def _look(home: Path) -> _Look:
+    folders = (home / "bundles", home / "proofs", home / "keys")
+    paths = [home / "active.json", home / "revoked.txt"]
+    for folder in folders:
+        paths.extend(sorted(folder.iterdir()) if folder.is_dir() else ())
+    return tuple(_mark(path) for path in paths if not path.name.endswith(".tmp"))
+
+
+def _mark(path: Path) -> tuple[str, int, int, int]:
+    try:
+        status = path.lstat()
+    except OSError:
+        return path.name, 0, 0, 0
+    return path.name, status.st_ino, status.st_size, status.st_ctime_ns
+
+
+def _changed(path: Path) -> int:
+    return _mark(path)[3]
