@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from irmsia.imaging.formats.functional_groups import first_group
-from irmsia.imaging.formats.header import DicomDataset, values_of
+from irmsia.imaging.formats.header import DicomDataset, DicomHeader, values_of
 from irmsia.imaging.formats.source import Draft
 from irmsia.imaging.spacing import read_orientation, read_spacing
 from irmsia.imaging.types import Acquisition, Identity, ImageInfo
@@ -30,7 +30,7 @@ _OLDEST = 150.0
 _LONGEST_TEXT = 64  # every VR used here holds at most 64 characters
 
 
-def read_metadata(dataset: DicomDataset, draft: Draft, pseudonym_key: bytes | None) -> None:
+def read_metadata(dataset: DicomHeader, draft: Draft, pseudonym_key: bytes | None) -> None:
     """Fill ``draft`` with all that is known of the study; broken values are left out, impossible dates warned of."""
     body_part = _text(dataset, "BodyPartExamined")
     lossy = _text(dataset, "LossyImageCompression") == "01"
@@ -63,8 +63,10 @@ def _text(dataset: DicomDataset | None, keyword: str) -> str | None:
     if dataset is None:
         return None
     values = values_of(dataset, keyword)
-    text = "".join(char for char in str(values[0]) if char.isprintable()).strip() if values else ""
-    return text[:_LONGEST_TEXT] or None
+    text = str(values[0]) if values else ""
+    if not text.isprintable():
+        text = "".join(char for char in text if char.isprintable())
+    return text.strip()[:_LONGEST_TEXT] or None
 
 
 def _number(dataset: DicomDataset, keyword: str, *groups: str) -> float | None:
@@ -155,22 +157,17 @@ def _read_date(dataset: DicomDataset, keyword: str, draft: Draft) -> date | None
     return None
 
 
-def _read_phantom_version(dataset: DicomDataset) -> str | None:
+def _read_phantom_version(dataset: DicomHeader) -> str | None:
     """Element 01 of the private block that ``IRMSIA`` reserved in group 0019 (PS3.5 section 7.8.1)."""
     for block in range(0x10, 0x20):
-        creator, version = _private(dataset, block), _private(dataset, block << 8 | 0x01)
-        if creator == _PRIVATE_CREATOR and version:
+        if _private(dataset, block) == _PRIVATE_CREATOR and (version := _private(dataset, block << 8 | 0x01)):
             return version
     return None
 
 
-def _private(dataset: DicomDataset, element: int) -> str | None:
-    try:
-        value: Any = dataset[0x0019, element].value
-    except Exception:  # noqa: BLE001 - absent, or a value pydicom cannot convert
-        return None
-    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
-    return text.strip("\0 ")[:_LONGEST_TEXT] or None
+def _private(dataset: DicomHeader, element: int) -> str | None:
+    text = dataset.get_private_text(0x0019 << 16 | element)
+    return text.strip("\0 ")[:_LONGEST_TEXT] or None if text else None
 
 
 def info_to_json(path: str, info: ImageInfo) -> dict[str, Any]:

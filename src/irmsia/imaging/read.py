@@ -35,6 +35,7 @@ def read_image(
     frames: FrameChoice | None = None,
     pseudonym_key: bytes | None = None,
     progress: Progress | None = None,
+    digest_input: bool = True,
 ) -> Image:
     """Read one file. Every frame is decoded and digested, also those whose pixels are not kept.
 
@@ -44,11 +45,12 @@ def read_image(
         frames: gives the frame numbers to keep, of the total; None keeps all.
         pseudonym_key: with it patient and study get keyed pseudonyms.
         progress: called with the number of each frame before it is decoded.
+        digest_input: False leaves out ``input_sha256``, for callers that know it already.
 
     Raises:
         InputError: a leaf that says why the bytes cannot be read.
     """
-    return Reading(data, limits, pseudonym_key).read(frames, progress)
+    return Reading(data, limits, pseudonym_key, digest_input=digest_input).read(frames, progress)
 
 
 def inspect(
@@ -69,15 +71,23 @@ def inspect(
 class Reading:
     """One file being read. Arguments as `read_image` takes them."""
 
-    def __init__(self, data: bytes | memoryview, limits: ReadLimits, pseudonym_key: bytes | None) -> None:
+    def __init__(
+        self,
+        data: bytes | memoryview,
+        limits: ReadLimits,
+        pseudonym_key: bytes | None,
+        *,
+        digest_input: bool = True,
+    ) -> None:
         self._data = memoryview(data).toreadonly()
         self._limits = limits
         self._key = pseudonym_key
+        self._digest_input = digest_input
         self._draft = Draft()
 
     def info(self) -> ImageInfo:
         """What is known so far."""
-        return replace(self._draft.info, warnings=self._draft.notices)
+        return self._draft.info
 
     def read(self, choose: FrameChoice | None, progress: Progress | None) -> Image:
         """Read all and keep the frames that ``choose`` names (null: all). Raises as `read_image`."""
@@ -86,7 +96,7 @@ class Reading:
             chosen = _chosen(source, choose)
             kept = dict(self._decode(source, frozenset(chosen), progress, held=len(chosen)))
             self._warn_of_losses()
-            pixels = np.stack([kept[index] for index in chosen]) if chosen else self._no_pixels()
+            pixels = self._joined([kept[index] for index in chosen])
             by_frame = tuple(self._look_of(source, index) for index in chosen) if source.by_frame else ()
             return Image(self.info(), self._draft.interpretation, pixels, chosen, by_frame)
 
@@ -101,7 +111,7 @@ class Reading:
             chosen = frozenset(_chosen(source, choose))
             for index, frame in self._decode(source, chosen, progress, held=1):
                 look = self._look_of(source, index)
-                yield Image(self.info(), look, np.ascontiguousarray(frame)[np.newaxis], (index,))
+                yield Image(self.info(), look, self._joined([frame]), (index,))
             self._warn_of_losses()
 
     def _look_of(self, source: Source, index: int) -> Interpretation:
@@ -115,7 +125,8 @@ class Reading:
     def _open(self) -> Source:
         if len(self._data) > self._limits.file_bytes:
             raise LimitExceededError(f"a file of {len(self._data)} bytes; the limit is {self._limits.file_bytes}")
-        self._draft.learn(input_sha256=input_digest(self._data))
+        if self._digest_input:
+            self._draft.learn(input_sha256=input_digest(self._data))
         found = recognise(self._data)
         if found is None:
             raise NotAnImageError("the content is of no format that is read")
@@ -167,6 +178,12 @@ class Reading:
         self._draft.learn(shape=(total, *frame.shape), dtype=frame.dtype.name)
         if frame.nbytes * kept > self._limits.child_bytes:
             raise LimitExceededError("the frames that were asked for take more memory than allowed")
+
+    def _joined(self, frames: list[NDArray[Any]]) -> NDArray[Any]:
+        """One array; a single frame is not copied where nobody can change the bytes it may lie in."""
+        if len(frames) == 1 and isinstance(self._data.obj, bytes):
+            return frames[0][np.newaxis]
+        return np.stack(frames) if frames else self._no_pixels()
 
     def _no_pixels(self) -> NDArray[Any]:
         _, *shape = self._draft.info.shape or (0, 0, 0, 0)

@@ -82,12 +82,13 @@ def _read_slice_spacing(dataset: DicomDataset) -> float | None:
 def _offsets(dataset: DicomDataset) -> Sequence[float]:
     """Positions of the frames along the normal, millimetres."""
     grid = _numbers(dataset, "GridFrameOffsetVector")
-    orientation = read_orientation(dataset)
-    if grid or orientation is None:
+    groups = groups_of(dataset)
+    orientation = read_orientation(dataset) if groups and not grid else None
+    if orientation is None:
         return grid
     normal = _cross(orientation.row_cosine, orientation.column_cosine)
     positions = []
-    for group in groups_of(dataset):
+    for group in groups:
         position = _numbers(group_of_frame(group, "PlanePositionSequence"), "ImagePositionPatient")
         if len(position) == len(normal):
             positions.append(sum(a * b for a, b in zip(position, normal, strict=True)))

@@ -15,9 +15,9 @@ from irmsia.imaging.formats.encapsulated import iter_encapsulated_frames, split_
 from irmsia.imaging.formats.header import (
     WANTED,
     DicomDataset,
+    DicomHeader,
     PixelHeader,
     check_limits,
-    parse_header,
     quiet,
     read_pixel_header,
     value_of,
@@ -42,7 +42,7 @@ def open_dicom(data: memoryview, *, limits: ReadLimits, draft: Draft, pseudonym_
     """
     unpacked = unpack(data, limits, WANTED, draft=draft)
     with quiet():
-        dataset = parse_header(unpacked.layout, draft)
+        dataset = DicomHeader(unpacked.layout, draft)
         read_metadata(dataset, draft, pseudonym_key)
         pixel = _require_pixels(unpacked.layout, dataset)
         header = read_pixel_header(dataset, pixel.tag, draft)

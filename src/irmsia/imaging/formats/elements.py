@@ -20,6 +20,8 @@ PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE0
 _PIXEL_TAGS = frozenset({PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA})
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+_LONG_PLAIN_VRS = _LONG_VRS - {b"SQ", b"UN"}
+_SHORT_VRS = EXPLICIT_VRS - _LONG_VRS
 _FRAGMENTS_A_FRAME = 64
 _NUL_PADDING_LOOKED_AT = 1 << 16
 
@@ -33,6 +35,13 @@ class Encoding:
 
 
 IMPLICIT = Encoding(implicit=True, little=True)
+
+
+HeaderElement = tuple[int, bytes, bytes, int]
+"""A wanted top-level element: tag, VR (empty where none is written), its bytes, and where in them the value begins.
+
+A bare tuple, since a hundred are made a file.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +63,12 @@ class PixelElement:
 class Layout:
     """A scanned data set: how it is written, its pixel element if it has one, and the wanted top-level elements.
 
-    ``header``: the bytes of each wanted element, together a valid data set. ``tags``: of all elements.
+    ``header``: each wanted element; their bytes together are a valid data set. ``tags``: of all elements.
     ``failure``: why the walk stopped early; what came before it is still good.
     """
 
     encoding: Encoding
-    header: tuple[bytes, ...]
+    header: tuple[HeaderElement, ...]
     tags: frozenset[int]
     pixel: PixelElement | None
     failure: InputError | None = None
@@ -123,8 +132,8 @@ class _Scanner:
         self._depth = 0
         self._wanted = wanted
         self._tags: set[int] = set()
-        self._header: list[bytes] = []
-        self._begun: int | None = None
+        self._header: list[HeaderElement] = []
+        self._begun: tuple[int, _Head] | None = None
 
     def run(self, start: int) -> Layout:
         try:
@@ -137,6 +146,7 @@ class _Scanner:
             at = self._close_finished(at)
             if not self._open:
                 self._keep(at)
+                at = self._plain(at)
                 if self._is_finished(at):
                     return self._layout(None)
             if self._open and self._open[-1].is_sequence:
@@ -146,20 +156,47 @@ class _Scanner:
             if not self._open and head.tag in _PIXEL_TAGS:
                 return self._layout(self._pixels(head))
             if not self._open:
-                self._begin(head.tag, at)
+                self._begin(head, at)
             at = self._element(head)
 
     def _layout(self, pixel: PixelElement | None) -> Layout:
         return Layout(self._encoding, tuple(self._header), frozenset(self._tags), pixel)
 
-    def _begin(self, tag: int, at: int) -> None:
-        self._tags.add(tag)
-        self._begun = at if tag in self._wanted else None
+    def _plain(self, at: int) -> int:
+        """Walk top-level elements of explicit VR without structure, the bulk of every header, in one tight loop.
+
+        It stops before whatever is not plain, and before anything wrong: both are the general walk's to judge.
+        """
+        if self._encoding.implicit:
+            return at
+        data, size, wanted, tags, keep = self._data, self._size, self._wanted, self._tags, self._header.append
+        order = "<" if self._encoding.little else ">"
+        head, longer = struct.Struct(order + "HH2sH").unpack_from, struct.Struct(order + "I").unpack_from
+        while at + 12 <= size:
+            group, element, vr, length = head(data, at)
+            value = at + 8
+            if vr in _LONG_PLAIN_VRS:
+                (length,), value = longer(data, value), at + 12
+            elif vr not in _SHORT_VRS:
+                break
+            tag, end = group << 16 | element, value + length
+            if end > size or group == 0xFFFE or tag in _PIXEL_TAGS:
+                break
+            tags.add(tag)
+            if tag in wanted:
+                keep((tag, vr, bytes(data[at:end]), value - at))
+            at = end
+        return at
+
+    def _begin(self, head: _Head, at: int) -> None:
+        self._tags.add(head.tag)
+        self._begun = (at, head) if head.tag in self._wanted else None
 
     def _keep(self, end: int) -> None:
         """Copy the top-level element that ended, if it was wanted."""
         if self._begun is not None:
-            self._header.append(bytes(self._data[self._begun : end]))
+            at, head = self._begun
+            self._header.append((head.tag, head.vr, bytes(self._data[at:end]), head.value - at))
             self._begun = None
 
     def _close_finished(self, at: int) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -15,11 +15,11 @@ from pydicom.filereader import read_dataset
 
 from irmsia.errors import InconsistentHeaderError, LimitExceededError, UnsupportedError
 from irmsia.imaging.formats.elements import DOUBLE_PIXEL_DATA, FLOAT_PIXEL_DATA, Layout
+from irmsia.imaging.formats.plain_value import read_plain_value
 from irmsia.imaging.formats.source import Draft, check_pixels
 from irmsia.imaging.limits import ReadLimits
 from irmsia.telemetry import silence_identifying_loggers
 
-DicomDataset = Dataset
 _PRIVATE_CREATORS = range(0x00190010, 0x00190020)
 _PRIVATE_VERSIONS = range(0x00191001, 0x00192001, 0x100)
 _KEYWORDS = """
@@ -40,46 +40,90 @@ ExtendedOffsetTable
 """
 _INTEGER_WIDTHS = (1, 8, 16, 32)
 _SAMPLES = (1, 3, 4)
+_SINGLE = frozenset({str, int, float})
 _MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"})
 
 
-def wanted_tags() -> Container[int]:
-    """Top-level elements that the reader looks at; no other one is ever interpreted."""
+def _known_tags() -> dict[str, int]:
     from pydicom.datadict import tag_for_keyword
 
-    known = {tag for keyword in _KEYWORDS.split() if (tag := tag_for_keyword(keyword)) is not None}
-    return frozenset(known | set(_PRIVATE_CREATORS) | set(_PRIVATE_VERSIONS))
+    return {keyword: tag for keyword in _KEYWORDS.split() if (tag := tag_for_keyword(keyword)) is not None}
 
 
-WANTED = wanted_tags()
+_TAGS = _known_tags()
+_ABSENT = (0, b"", b"", 0)
+_CHARACTER_SET = _TAGS["SpecificCharacterSet"]
+WANTED = frozenset({*_TAGS.values(), *_PRIVATE_CREATORS, *_PRIVATE_VERSIONS})
+"""Top-level elements that the reader looks at; no other one is ever interpreted."""
+
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 silence_identifying_loggers()
 
 
-def parse_header(layout: Layout, draft: Draft) -> DicomDataset:
-    """The wanted elements as a pydicom data set. Values stay raw until they are asked for.
+@runtime_checkable
+class DicomDataset(Protocol):
+    """What gives the value of a keyword: the header of a file, or an item of one of its sequences."""
+
+    def get(self, key: str, /) -> Any:
+        """The value, or None where it is absent."""
+
+
+class DicomHeader:
+    """The wanted elements of a file. Plain values are read here; pydicom reads the others when they are asked for.
 
     An element that pydicom cannot take, such as a character set that does not exist, is left out with a warning.
     """
-    with quiet():
+
+    def __init__(self, layout: Layout, draft: Draft) -> None:
+        self._layout = layout
+        self._draft = draft
+        self._elements = {element[0]: element for element in layout.header}
+        character_set = self._elements.get(_CHARACTER_SET)
+        self._ascii = character_set is None or b"13" not in character_set[2]  # JIS X 0201 has no backslash
+        self._parsed: Dataset | None = None
+
+    @property
+    def original_encoding(self) -> tuple[bool, bool]:
+        """Implicit VR, little endian, as pydicom's data sets say it."""
+        return self._layout.encoding.implicit, self._layout.encoding.little
+
+    def get(self, key: str, /) -> Any:
+        """The value, or None where it is absent. Raises whatever pydicom raises for a broken one."""
+        element = self._elements.get(_TAGS.get(key, 0))
+        if element is None:
+            return None
+        value = read_plain_value(element, self._layout.encoding, is_ascii=self._ascii)
+        return self._dataset.get(key) if value is None else value
+
+    def get_private_text(self, tag: int) -> str | None:
+        """The text of a private element, or None where it is absent."""
+        _, _, whole, at = self._elements.get(tag, _ABSENT)
+        return whole[at:].decode("ascii", "replace") if whole else None
+
+    @property
+    def _dataset(self) -> Dataset:
+        if self._parsed is None:
+            with quiet():
+                self._parsed = self._parse_all()
+        return self._parsed
+
+    def _parse_all(self) -> Dataset:
         try:
-            return _parse(layout, b"".join(layout.header))
+            return self._parse(b"".join(element[2] for element in self._layout.header))
         except Exception:  # noqa: BLE001 - pydicom raises whatever the conversion of a broken value raises
-            return _parse_one_by_one(layout, draft)
+            return self._parse_one_by_one()
 
+    def _parse(self, elements: bytes) -> Dataset:
+        return read_dataset(io.BytesIO(elements), self._layout.encoding.implicit, self._layout.encoding.little)
 
-def _parse(layout: Layout, elements: bytes) -> DicomDataset:
-    return read_dataset(io.BytesIO(elements), layout.encoding.implicit, layout.encoding.little)
-
-
-def _parse_one_by_one(layout: Layout, draft: Draft) -> DicomDataset:
-    dataset = _parse(layout, b"")
-    for element in layout.header:
-        try:
-            dataset.update(_parse(layout, element))
-        except Exception:  # noqa: BLE001 - as above
-            draft.warn("HEADER_MISMATCH", "a header element cannot be interpreted; it is left out")
-    return dataset
+    def _parse_one_by_one(self) -> Dataset:
+        dataset = self._parse(b"")
+        for element in self._layout.header:
+            try:
+                dataset.update(self._parse(element[2]))
+            except Exception:  # noqa: BLE001 - as above
+                self._draft.warn("HEADER_MISMATCH", "a header element cannot be interpreted; it is left out")
+        return dataset
 
 
 @contextmanager
@@ -104,6 +148,8 @@ def values_of(dataset: DicomDataset, keyword: str) -> tuple[Any, ...]:
     value = value_of(dataset, keyword)
     if value is None:
         return ()
+    if type(value) in _SINGLE:
+        return (value,)
     return (value,) if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else tuple(value)
 
 

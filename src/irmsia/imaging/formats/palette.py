@@ -67,7 +67,7 @@ def table_entries(place: DicomDataset, data: Any, entries: int) -> NDArray[np.ui
 
 
 def _byte_order(place: DicomDataset) -> str:
-    return ">" if place.original_encoding[1] is False else "<"
+    return ">" if getattr(place, "original_encoding", (None, True))[1] is False else "<"
 
 
 def _to_byte_range(words: NDArray[np.uint16], bits: int) -> NDArray[np.float64]:

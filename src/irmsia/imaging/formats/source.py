@@ -18,13 +18,22 @@ class Draft:
     """What is known of an image while it is read; what was learnt before an error stays known."""
 
     def __init__(self) -> None:
-        self.info = ImageInfo()
         self.interpretation = Interpretation()
+        self._known: dict[str, Any] = {}
+        self._info: ImageInfo | None = ImageInfo()
         self._notices: dict[str, Notice] = {}
+
+    @property
+    def info(self) -> ImageInfo:
+        """What is known so far, warnings in the order they were met."""
+        if self._info is None:
+            self._info = ImageInfo(**self._known, warnings=tuple(self._notices.values()))
+        return self._info
 
     def learn(self, **known: Any) -> None:
         """Set fields of the `ImageInfo`."""
-        self.info = replace(self.info, **known)
+        self._known.update(known)
+        self._info = None
 
     def look(self, **known: Any) -> None:
         """Set fields of the `Interpretation`."""
@@ -33,11 +42,7 @@ class Draft:
     def warn(self, code: str, text: str) -> None:
         """Add a warning once; ``text`` holds no value of a patient's element."""
         self._notices.setdefault(code + text, Notice(code, text))
-
-    @property
-    def notices(self) -> tuple[Notice, ...]:
-        """Warnings in the order they were met."""
-        return tuple(self._notices.values())
+        self._info = None
 
 
 @dataclass(frozen=True, slots=True)
