@@ -19,7 +19,8 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace ``path`` by ``data``: temporary file beside it, fsync, rename, directory fsync.
 
     Raises:
-        OSError: what the file system says; the old content then still stands and no temporary file is left.
+        OSError: what the file system says; the old content then still stands, or the new one stands whole where the
+            directory alone could not be synced. No temporary file is left.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
@@ -83,7 +84,13 @@ def sync_directory(directory: Path) -> None:
 
 def _write_synced(path: Path, data: bytes, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
+    try:
+        file = os.fdopen(descriptor, "wb")
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+        raise
+    with file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -98,7 +98,7 @@ def open_pool(settings: Settings, workers: int) -> Iterator[DecoderPool]:
     try:
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = load_or_create_key(settings.home)
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         raise from_system(error, "IRMSIA_HOME cannot be used", InvalidRequestError) from None
     pool = DecoderPool(workers, settings.limits, pseudonym_key=key)
     try:

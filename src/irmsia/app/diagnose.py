@@ -59,7 +59,7 @@ def write_maps(folder: Path, answer: Diagnosis) -> list[Path]:
             if data is not None:
                 durable.write_bytes(folder / name, data)
                 written.append(folder / name)
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         raise from_system(error, "the maps cannot be written", InvalidRequestError) from None
     return written
 

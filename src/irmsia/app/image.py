@@ -37,6 +37,6 @@ def write_picture(settings: Settings, file: Path, out: Path, *, frame: int = 0) 
         info, picture = pool.render(file, frame)
     try:
         write_png(out, picture)
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         raise from_system(error, "the output cannot be written", InvalidRequestError) from None
     return info

@@ -58,13 +58,20 @@ def open_input(source: Source, limits: ReadLimits) -> Iterator[Given]:
         return
     descriptor = _open_file(source)
     try:
-        status = os.fstat(descriptor)
+        status = _status_of(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise NotReadableError("not a regular file")
         _check_bytes(status.st_size, limits)
         yield Given(b"", descriptor, status.st_size)
     finally:
         os.close(descriptor)
+
+
+def _status_of(descriptor: int) -> os.stat_result:
+    try:
+        return os.fstat(descriptor)
+    except OSError as error:
+        raise from_system(error, "the file cannot be read", NotReadableError) from None
 
 
 def digest_input(source: Source, limits: ReadLimits) -> str | None:

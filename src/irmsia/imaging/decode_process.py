@@ -26,6 +26,7 @@ from irmsia.imaging.decode_wire import (
 
 _START_S = 60.0
 _TRANSFER_S = 60.0
+_NEXT_TO_NOTHING_S = 1e-3  # 0 would mean: do not wait at all, and null: for ever
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
@@ -86,7 +87,7 @@ class Child:
         """
         whole, self.alive = False, False  # whatever stops this half way leaves a link that nobody can read on
         try:
-            self._hand_over(task, given)
+            self._hand_over(task, given, frame_seconds, deadline)
             answer = self._await_answer(frame_seconds, deadline)
             whole = True
         except MemoryError as error:
@@ -97,10 +98,16 @@ class Child:
             raise from_code(answer.code, answer.message)
         return answer.result
 
-    def _hand_over(self, task: Task, given: Given) -> None:
+    def _hand_over(self, task: Task, given: Given, frame_seconds: float, deadline: float | None) -> None:
         try:
             self._send_input(task, given)
+            left = _seconds_left(frame_seconds, deadline)
+            self._link.settimeout(left or _NEXT_TO_NOTHING_S)
+            if not isinstance(receive_message(self._link), Accepted):
+                raise PeerGoneError
         except (PeerGoneError, OSError, WorkerDiedError):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise GaveUpError from None
             raise DiedIdleError from None
 
     def _send_input(self, task: Task, given: Given) -> None:
@@ -111,19 +118,17 @@ class Child:
             socket.send_fds(self._link, [b"\0"], [given.descriptor])
         else:
             send_bytes(self._link, given.data)
-        if not isinstance(receive_message(self._link), Accepted):
-            raise PeerGoneError
 
     def _await_answer(self, frame_seconds: float, deadline: float | None) -> Done | Failed:
         while True:
-            left = frame_seconds if deadline is None else min(frame_seconds, deadline - time.monotonic())
-            message = self._receive(max(left, 0.0), gave_up=left < frame_seconds, frame_seconds=frame_seconds)
+            left = _seconds_left(frame_seconds, deadline)
+            message = self._receive(left, gave_up=left < frame_seconds, frame_seconds=frame_seconds)
             if isinstance(message, Done | Failed):
                 return message
 
     def _receive(self, left: float, *, gave_up: bool, frame_seconds: float) -> Any:
         try:
-            self._link.settimeout(left or 1e-3)
+            self._link.settimeout(left or _NEXT_TO_NOTHING_S)
             return receive_message(self._link)
         except TimeoutError:
             if gave_up:
@@ -149,6 +154,11 @@ class Child:
             self._process.kill()
             self._process.wait()
         self._link.close()
+
+
+def _seconds_left(frame_seconds: float, deadline: float | None) -> float:
+    """How long a sign of life may take: a frame's time, less where the caller wants the answer sooner."""
+    return frame_seconds if deadline is None else max(0.0, min(frame_seconds, deadline - time.monotonic()))
 
 
 def _start() -> tuple[socket.socket, subprocess.Popen[bytes]]:

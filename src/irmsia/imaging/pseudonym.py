@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 
 from irmsia import durable
-from irmsia.errors import UnsafeSettingsError
+from irmsia.errors import UnsafeSettingsError, from_system
 
 KEY_FILE = "pseudonym.key"
 KEY_BYTES = 32
@@ -53,8 +53,8 @@ def _read_key(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
-        raise UnsafeSettingsError(
-            "the pseudonym key cannot be read; it must be a file of the platform's user"
+        raise from_system(
+            error, "the pseudonym key must be a file that the platform's user can read", UnsafeSettingsError
         ) from error
     try:
         _check_access(os.fstat(descriptor))

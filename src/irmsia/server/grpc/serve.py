@@ -66,7 +66,7 @@ def _announce(server: DiagnosticServer, home: Path, on_ready: Callable[[RunningS
     try:
         clean_stale(home)
         path = write_run_file(home, running)
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         raise from_system(error, "the run file cannot be written") from None
     telemetry.log_event(_log, logging.INFO, "ready", grpc_port=server.port)
     try:
