@@ -7,6 +7,7 @@ import signal
 import time
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from irmsia.imaging.decode_task import Tick
@@ -62,3 +63,27 @@ class Bug:
 
     def run(self, data: memoryview, limits: ReadLimits, key: bytes | None, tick: Tick) -> None:
         raise KeyError("Doe^Jane")
+
+
+_kept: list[np.ndarray] = []
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Keeps ``size`` bytes of memory for ever, as a codec that leaks."""
+
+    size: int
+
+    def run(self, data: memoryview, limits: ReadLimits, key: bytes | None, tick: Tick) -> int:
+        _kept.append(np.ones(self.size, np.uint8))
+        return _kept[-1].size
+
+
+@dataclass(frozen=True)
+class OpenCvSwell:
+    """Asks OpenCV for more than ``size`` bytes."""
+
+    size: int
+
+    def run(self, data: memoryview, limits: ReadLimits, key: bytes | None, tick: Tick) -> int:
+        return int(cv2.resize(np.ones((1, 16), np.uint8), (1 << 14, self.size >> 14)).size)

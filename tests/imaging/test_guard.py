@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -23,6 +26,7 @@ from irmsia.errors import (
     LimitExceededError,
     NotFoundError,
     NotReadableError,
+    OverloadedError,
     QuarantinedError,
     TimedOutError,
     WorkerDiedError,
@@ -33,7 +37,7 @@ from irmsia.imaging.guard import DecoderPool
 from irmsia.imaging.limits import MIB, ReadLimits
 from irmsia.imaging.preprocess import PreprocessSpec
 from irmsia.imaging.read import inspect, read_image
-from tests.imaging.bad_tasks import Bug, Crash, Hang, Slow, Swell
+from tests.imaging.bad_tasks import Bug, Crash, Hang, Keep, OpenCvSwell, Slow, Swell
 from tests.imaging.samples import LIMITS, gradient, make_dataset, picture, write
 
 QUICK = ReadLimits(frame_seconds=2.0, child_bytes=128 * MIB)
@@ -187,6 +191,74 @@ def test_sources_that_cannot_be_opened(pool: DecoderPool, tmp_path: Path) -> Non
     failure = pool.inspect(tmp_path / "none").error
     assert failure is not None
     assert failure.code == "NOT_FOUND"
+
+
+def test_a_file_that_gives_an_error_when_read(pool: DecoderPool) -> None:
+    """NOT_READABLE, and no child dies of it."""
+    before = {child.pid for child in _children()}
+    failure = pool.inspect(Path("/proc/self/mem")).error  # a regular file whose first byte gives EIO
+    assert failure is not None
+    assert failure.code == "NOT_READABLE"
+    assert before <= {child.pid for child in _children()}
+
+
+def test_idle_children_that_hang_cost_no_item(pool: DecoderPool) -> None:
+    """A stopped child does not take its input within a frame's time: another one gets it; a deadline is kept."""
+    for child in _children():
+        child.suspend()
+    with pytest.raises(TimedOutError):
+        pool.prepare(GOOD, SPEC, deadline=time.monotonic() + 0.2)
+    assert pool.prepare(GOOD, SPEC).frames
+
+
+def test_a_child_that_kept_memory_gives_way(pool: DecoderPool) -> None:
+    """Some codecs keep the picture of a stream that they fail on: their child answers and is replaced."""
+    before = {child.pid for child in _children()}
+    assert pool.run(Keep(QUICK.child_bytes // 2), b"keep") == QUICK.child_bytes // 2
+    assert pool.prepare(GOOD, SPEC).frames
+    assert not before <= {child.pid for child in _children()}
+
+
+def test_memory_that_opencv_lacks_is_the_limit(pool: DecoderPool) -> None:
+    """OpenCV tells it in an error of its own."""
+    with pytest.raises(LimitExceededError):
+        pool.run(OpenCvSwell(10 * QUICK.child_bytes), b"opencv")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "planted"), OSError(errno.ENOMEM, "planted"), MemoryError()])
+def test_a_child_that_cannot_be_started(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The k-th start fails: OVERLOADED for whoever needs a child now, nobody else, and the next try works."""
+    real, calls = subprocess.Popen, []
+
+    def popen(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) in failing:
+            raise error
+        return real(*arguments, **options)
+
+    monkeypatch.setattr("irmsia.imaging.decode_process.subprocess.Popen", popen)
+    for failing in ({1}, {2}, {1, 2, 3}):
+        calls.clear()
+        with DecoderPool(1, QUICK) as pool:
+            with pytest.raises(OverloadedError):
+                pool.warm()
+            while len(calls) < max(failing):
+                failure = pool.inspect(GOOD).error
+                assert failure is not None
+                assert failure.code == "OVERLOADED"
+            assert pool.prepare(GOOD, SPEC).frames
+            with pytest.raises(WorkerDiedError):
+                pool.run(Crash(), b"refills")
+            assert pool.prepare(GOOD, SPEC).frames
+
+
+@pytest.mark.parametrize("fault", [Bug(), None])
+def test_inspect_raises_nothing(pool: DecoderPool, fault: Bug | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in a child, or an answer of another kind, is data of `inspect` as well."""
+    monkeypatch.setattr("irmsia.imaging.guard.InspectTask", lambda: fault or Slow(1, 0))
+    failure = pool.inspect(b"a bug of ours").error
+    assert failure is not None
+    assert failure.code == "INTERNAL"
 
 
 def test_a_large_file_is_mapped_and_not_copied(tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""A home with the tiny model of the tests, and servers with settings of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from irmsia.bundles.signing import machine_key
+from irmsia.bundles.store import BundleStore
+from tests.bundles.tiny import make_fields, make_files
+from tests.e2e.conftest import Platform
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a home whose active model is the tiny bundle: quick, and its answers mean nothing."""
+    home = tmp_path_factory.mktemp("faults")
+    home.chmod(0o700)
+    store = BundleStore(home)
+    store.activate(store.add(make_fields(), make_files(), machine_key(home)))
+    return home
+
+
+@pytest.fixture
+def platform_of(home: Path) -> Iterator[Callable[..., Platform]]:
+    """Make platforms with the settings given; what they started ends with the test."""
+    made = []
+
+    def make(**environment: str) -> Platform:
+        made.append(Platform(home, **environment))
+        return made[-1]
+
+    yield make
+    for platform in made:
+        platform.close()
