@@ -253,3 +253,20 @@ def test_a_broken_character_set_costs_no_image(broken: bytes) -> None:
     body = element(0x00080005, b"CS", broken) + CT + pixel_elements(2, 2) + element(0x7FE00010, b"OB", b"\1\2\3\4")
     image = read_image(part10(body), LIMITS)
     assert image.pixels.ravel().tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("interlace", [0, 1])
+def test_a_png_whose_stream_cannot_hold_its_pixels(interlace: int) -> None:
+    """100 megapixels of 16-bit RGBA from 1 KB: no deflate stream grows that much, so nothing is allocated for it."""
+    head = struct.pack(">IIBBBBB", 10_000, 10_000, 16, 6, 0, 0, interlace)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(bytes(1 << 20))), (b"IEND", b""))
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    tracemalloc.start()
+    failure = inspect(data, LIMITS).error
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert failure is not None
+    assert failure.code == "TRUNCATED"
+    assert peak < 1_000_000

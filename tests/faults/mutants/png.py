@@ -84,10 +84,13 @@ def _header(rng: random.Random, chunks: list[Chunk]) -> None:
 
 
 def _bomb(rng: random.Random, chunks: list[Chunk]) -> None:
-    """A header and a stream that agree on far more pixels than the file has bytes."""
+    """A header that says far more pixels than the file has bytes, and a stream that holds all of them or not so many.
+
+    A whole picture at the limit of 100 megapixels is no mutant: what that costs is bounded by the limits of a child.
+    """
     side = rng.choice((1000, 4000, 9999, 10_000, 10_001, 30_000))
     depth, colour, width = rng.choice(((1, 0, side // 8), (8, 0, side), (8, 2, 3 * side), (16, 6, 8 * side)))
-    rows = min(side, (24 << 20) // (width + 1))
+    rows = min(side, (24 << 20) // (width + 1), 24_000_000 // side)
     stream = zlib.compress(bytes((width + 1) * rows), 1)
     chunks[:] = [
         Chunk(b"IHDR", struct.pack(">IIBBBBB", side, rng.choice((rows, side)), depth, colour, 0, 0, rng.randrange(2))),

@@ -21,6 +21,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB, _INDEX, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
 _DEPTHS = {_GREY: (1, 2, 4, 8, 16), _RGB: (8, 16), _INDEX: (1, 2, 4, 8), _GREY_ALPHA: (8, 16), _RGBA: (8, 16)}
 _SAMPLES = {_GREY: 1, _RGB: 3, _INDEX: 3, _GREY_ALPHA: 2, _RGBA: 4}
+_CODED = {**_SAMPLES, _INDEX: 1}
+_MOST_INFLATED = 1032  # zlib: 258 bytes from two bits
 _PHOTOMETRIC = {1: "GREY", 2: "GREY_ALPHA", 3: "RGB", 4: "RGBA"}
 _DECODED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
@@ -43,7 +45,7 @@ def open_png(data: memoryview, *, limits: ReadLimits, draft: Draft) -> Source:
     """Check all chunks of a PNG file and give its one frame.
 
     Raises:
-        TruncatedError: it ends before its IEND chunk.
+        TruncatedError: it ends before its IEND chunk, or its stream cannot hold the pixels that the header says.
         DecodeFailedError: a checksum is wrong or the compressed data are broken.
         InconsistentHeaderError: an impossible header, or a palette index outside the palette.
         LimitExceededError: too many pixels.
@@ -54,6 +56,7 @@ def open_png(data: memoryview, *, limits: ReadLimits, draft: Draft) -> Source:
             _check_header(body, limits)  # first of all: nothing more is looked at in a bomb
         chunks.setdefault(kind, []).append(body)
     head = _read_head(chunks)
+    _check_stream(chunks[b"IDAT"], head)
     draft.learn(
         shape=(1, head.rows, head.columns, head.samples),
         dtype="uint16" if head.depth == 16 else "uint8",
@@ -103,6 +106,13 @@ def _read_head(chunks: dict[bytes, list[memoryview]]) -> _Head:
     if colour == _INDEX and b"PLTE" not in chunks:
         raise InconsistentHeaderError("a palette PNG without a palette")
     return _Head(rows, columns, depth, colour, b"tRNS" in chunks and colour in (_GREY, _RGB, _INDEX))
+
+
+def _check_stream(bodies: list[memoryview], head: _Head) -> None:
+    """Before anything is allocated: no deflate stream gives more than `_MOST_INFLATED` times its bytes."""
+    pixels = head.rows * head.columns * head.depth * _CODED[head.colour] // 8
+    if pixels > _MOST_INFLATED * sum(map(len, bodies)):
+        raise TruncatedError("the PNG stream is too short for the pixels that its header says")
 
 
 def _decode(chunks: dict[bytes, list[memoryview]], head: _Head) -> NDArray[np.generic]:
