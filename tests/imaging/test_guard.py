@@ -91,7 +91,8 @@ def test_frames_are_chosen_as_the_contract_says(pool: DecoderPool) -> None:
 
 def test_render(pool: DecoderPool) -> None:
     """A frame as seen; a frame that is not there is the caller's fault."""
-    info, shown = pool.render(GOOD)
+    rendered = pool.render(GOOD)
+    info, shown = rendered.info, rendered.pixels
     assert (info.shape, shown.shape, shown.dtype) == ((1, 40, 50, 1), (40, 50), np.uint8)
     with pytest.raises(InvalidRequestError):
         pool.render(GOOD, frame=3)

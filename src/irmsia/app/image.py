@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from irmsia.app.compose import open_pool
 from irmsia.app.inputs import InputFile
 from irmsia.app.ordered import run_ordered
 from irmsia.errors import InvalidRequestError, from_system
+from irmsia.imaging.preprocess import ClaheSpec, VoiSpec, VoiUsed
 from irmsia.imaging.render import write_png
 from irmsia.imaging.types import ImageInfo
 from irmsia.settings.tree import Settings
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def inspect_files(settings: Settings, files: Sequence[InputFile]) -> Iterator[tuple[InputFile, ImageInfo]]:
@@ -26,17 +32,68 @@ def inspect_files(settings: Settings, files: Sequence[InputFile]) -> Iterator[tu
             raise
 
 
-def write_picture(settings: Settings, file: Path, out: Path, *, frame: int = 0) -> ImageInfo:
-    """Write the grey or colour picture of one frame as 8-bit PNG, through the grey-scale pipeline.
+def write_picture(
+    settings: Settings,
+    file: Path,
+    out: Path,
+    *,
+    frame: int = 0,
+    voi: VoiSpec | None = None,
+    clahe: ClaheSpec | None = None,
+) -> VoiUsed:
+    """Write the grey or colour picture of one frame as 8-bit PNG, through the grey-scale pipeline; the VOI used.
+
+    ``voi``: the file's own unless told. ``clahe``: contrast equalisation after it, none unless told.
 
     Raises:
         InputError: the file cannot be read.
-        InvalidRequestError: there is no such frame, or ``out`` cannot be written; StorageFullError: a full disk.
+        InvalidRequestError: there is no such frame, the VOI does not fit the image, or ``out`` cannot be written;
+            StorageFullError: a full disk.
     """
     with open_pool(settings, 1) as pool:
-        info, picture = pool.render(file, frame)
+        rendered = pool.render(file, frame, voi, clahe=clahe)
     try:
-        write_png(out, picture)
+        write_png(out, rendered.pixels)
     except (OSError, MemoryError) as error:
         raise from_system(error, "the output cannot be written", InvalidRequestError) from None
-    return info
+    return rendered.voi
+
+
+def make_voi(
+    *,
+    preset: str | None = None,
+    level: float | None = None,
+    width: float | None = None,
+    function: str = "LINEAR",
+    percentiles: tuple[float, float] | None = None,
+) -> VoiSpec:
+    """The VOI that a person asked for by at most one of preset, level with width, percentiles; else the file's own.
+
+    Raises:
+        InvalidRequestError: several at once, half a window, an unknown preset, numbers out of range.
+    """
+    ways = [preset is not None, level is not None or width is not None, percentiles is not None]
+    if sum(ways) > 1:
+        raise InvalidRequestError("ask for a preset, for a level and a width, or for percentiles: one of them")
+    asked: dict[str, Any] = {"function": function}
+    if preset is not None:
+        asked |= {"method": "preset", "preset": preset}
+    elif ways[1]:
+        asked |= {"method": "window", "center": level, "width": width}
+    elif percentiles is not None:
+        asked |= {"method": "percentile", "low_percentile": percentiles[0], "high_percentile": percentiles[1]}
+    return _validated(VoiSpec, asked)
+
+
+def make_clahe(clip_limit: float, tiles: int) -> ClaheSpec:
+    """Contrast equalisation; `InvalidRequestError` where a number is out of range."""
+    return _validated(ClaheSpec, {"clip_limit": clip_limit, "tiles": tiles})
+
+
+def _validated(kind: type[M], fields: dict[str, Any]) -> M:
+    try:
+        return kind(**fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        name = ".".join(map(str, first["loc"])) or "the window"
+        raise InvalidRequestError(f"{name}: {first['msg']}") from None

@@ -280,7 +280,7 @@ def _overlays_agree(pool: DecoderPool, left: Explanation | None, right: Explanat
     if left.overlay_png == right.overlay_png:
         return True
     try:
-        (_, a), (_, b) = (pool.render(one.overlay_png) for one in (left, right) if one.overlay_png is not None)
+        a, b = (pool.render(one.overlay_png).pixels for one in (left, right) if one.overlay_png is not None)
     except IrmsiaError:
         return False
     strongest = float(np.abs(np.frombuffer(right.map, "<f4")).max(initial=0.0)) or 1.0

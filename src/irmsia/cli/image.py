@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,36 @@ INFO_EXAMPLE = """Examples:
 [bold]irmsia image info scan.dcm[/bold]
 
 [bold]irmsia image info scans/ --json | jq .frame_sha256[/bold]"""
-SHOW_EXAMPLE = "Example: [bold]irmsia image show scan.dcm --out scan.png[/bold]"
+SHOW_EXAMPLE = """Examples:
+
+[bold]irmsia image show scan.dcm --out scan.png[/bold]
+
+[bold]irmsia image show ct.dcm --out lung.png --preset lung[/bold]
+
+[bold]irmsia image show ct.dcm --out liver.png --level 60 --width 160 --function SIGMOID[/bold]
+
+[bold]irmsia image show mr.dcm --out mr.png --frame 3 --percentiles 1 99 --clahe[/bold]"""
+
+
+class Function(StrEnum):
+    """The formulas of DICOM PS3.3 C.11.2.1."""
+
+    LINEAR = "LINEAR"
+    LINEAR_EXACT = "LINEAR_EXACT"
+    SIGMOID = "SIGMOID"
+
+
+PRESETS = "default soft_tissue lung bone brain mediastinum xray mammography ultrasound mr"
+Preset = Annotated[str | None, typer.Option("--preset", metavar="NAME", help=f"One of: {PRESETS.replace(' ', ', ')}.")]
+Level = Annotated[float | None, typer.Option("--level", help="Window centre, in HU for CT, else the file's unit.")]
+Width = Annotated[float | None, typer.Option("--width", help="Window width, with --level.")]
+FunctionOption = Annotated[Function, typer.Option("--function", help="How level and width become grey.")]
+Percentiles = Annotated[
+    tuple[float, float] | None, typer.Option("--percentiles", metavar="LOW HIGH", help="Black and white, 0 to 100.")
+]
+Clahe = Annotated[bool, typer.Option("--clahe", help="Equalise the contrast locally, after the window.")]
+ClipLimit = Annotated[float, typer.Option("--clip-limit", help="How much --clahe may raise it.")]
+Tiles = Annotated[int, typer.Option("--tiles", help="Tiles of --clahe along each side.")]
 
 
 @app.command(epilog=INFO_EXAMPLE)
@@ -57,12 +87,27 @@ def show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The image.")],
     out: Annotated[Path, typer.Option("--out", metavar="PNG", help="Where to write the picture.")],
     frame: Annotated[int, typer.Option("--frame", min=0, help="Which frame, from 0.")] = 0,
+    preset: Preset = None,
+    level: Level = None,
+    width: Width = None,
+    function: FunctionOption = Function.LINEAR,
+    percentiles: Percentiles = None,
+    clahe: Clahe = False,
+    clip_limit: ClipLimit = 2.0,
+    tiles: Tiles = 8,
 ) -> None:
-    """Write one frame as PNG: as a viewer shows it, through the file's own window."""
-    from irmsia.app.configure import read_settings
-    from irmsia.app.image import write_picture
+    """Write one frame as PNG: through the file's own window, a preset, a level and width, or percentiles.
 
-    write_picture(read_settings(), file, out, frame=frame)
+    The window that was used is printed on standard error.
+    """
+    from irmsia.app.configure import read_settings
+    from irmsia.app.image import make_clahe, make_voi, write_picture
+
+    voi = make_voi(preset=preset, level=level, width=width, function=function.value, percentiles=percentiles)
+    equalised = make_clahe(clip_limit, tiles) if clahe else None
+    used = write_picture(read_settings(), file, out, frame=frame, voi=voi, clahe=equalised)
+    window = "" if used.center is None else f": level {used.center:g}, width {used.width:g}, {used.function}"
+    note(f"{used.reason}{window}")
 
 
 def _card(name: str, found: ImageInfo) -> Panel:

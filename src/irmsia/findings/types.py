@@ -45,10 +45,11 @@ class State(StrEnum):
 
 
 class Basis(StrEnum):
-    """Whether a number comes from a trained head or from the published rule table."""
+    """Whether something comes from a trained head, from the published rule table, or is a guess from other facts."""
 
     MODEL = "MODEL"
     RULE = "RULE"
+    GUESS = "GUESS"
 
 
 class Urgency(StrEnum):
@@ -181,6 +182,15 @@ class SourceSpacing:
 
 
 @dataclass(frozen=True, slots=True)
+class SequenceGuess:
+    """The contrast of an MR image: ``label`` T1, T2, FLAIR ... ``derived_from``: names of the attributes behind it."""
+
+    label: str
+    basis: Basis
+    derived_from: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SourceAcquisition:
     """Study parameters (kV, ms, degrees, tesla)."""
 
@@ -193,6 +203,7 @@ class SourceAcquisition:
     sequence: str | None = None
     contrast: bool | None = None
     view_position: str | None = None
+    sequence_guess: SequenceGuess | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from irmsia.errors import InvalidRequestError
 from irmsia.imaging.frames import EvenlySpaced, OneFrame
 from irmsia.imaging.limits import ReadLimits
-from irmsia.imaging.preprocess import Prepared, PreprocessSpec, VoiSpec
+from irmsia.imaging.preprocess import ClaheSpec, Prepared, PreprocessSpec, VoiSpec, VoiUsed
 from irmsia.imaging.read import Reading, inspect, read_image
-from irmsia.imaging.render import render_frame, render_grey, to_uint8
+from irmsia.imaging.render import render_grey, render_seen, to_uint8
 from irmsia.imaging.types import Image, ImageInfo
 
 Tick = Callable[[int], None]
@@ -39,10 +39,11 @@ class PreparedInput:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """One frame as seen: uint8 (rows, columns), or (rows, columns, 3) for colour."""
+    """One frame as seen: uint8 (rows, columns), or (rows, columns, 3) for colour, and the VOI that it was seen by."""
 
     info: ImageInfo
     pixels: NDArray[np.uint8]
+    voi: VoiUsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +89,14 @@ class RenderTask:
 
     frame: int
     voi: VoiSpec
+    clahe: ClaheSpec | None = None
 
     def run(self, data: memoryview, limits: ReadLimits, key: bytes | None, tick: Tick) -> Rendered:
         """See `Rendered`. Raises `InvalidRequestError` where there is no such frame."""
         image: Image = read_image(data, limits, frames=OneFrame(self.frame), pseudonym_key=key, progress=tick)
         if not image.indices:
             raise InvalidRequestError(f"there is no frame {self.frame}")
-        return Rendered(image.info, render_frame(image, self.frame, self.voi))
+        return Rendered(image.info, *render_seen(image, self.frame, self.voi, self.clahe))
 
 
 class Task(Protocol):

@@ -34,6 +34,13 @@ class Distribution:
         """The same with ``count`` more pixels of ``value``."""
         return from_counts(np.append(self.values, value), np.append(self.counts, count))
 
+    def without_most_frequent(self) -> Distribution:
+        """The same without its most frequent value (the lowest of several), unless it has no other."""
+        if len(self.values) < 2:
+            return self
+        rest = np.arange(len(self.values)) != int(self.counts.argmax())
+        return Distribution(self.values[rest], self.counts[rest])
+
     def percentiles(self, low: float, high: float) -> tuple[float, float]:
         """Two percentiles (0..100), interpolated linearly between ranks; (0, 0) of no pixels."""
         if not self.values.size:

@@ -13,9 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from irmsia.errors import (
     CancelledError,
     InternalError,
@@ -39,7 +36,7 @@ from irmsia.imaging.decode_task import (
 )
 from irmsia.imaging.frames import EvenlySpaced
 from irmsia.imaging.limits import ReadLimits
-from irmsia.imaging.preprocess import PreprocessSpec, VoiSpec
+from irmsia.imaging.preprocess import ClaheSpec, PreprocessSpec, VoiSpec
 from irmsia.imaging.types import Failure, ImageInfo
 
 __all__ = ["DecoderPool", "PreparedInput", "Rendered"]
@@ -121,11 +118,17 @@ class DecoderPool:
             return ImageInfo(error=Failure(error.code, error.message))
 
     def render(
-        self, source: Source, frame: int = 0, voi: VoiSpec | None = None, *, deadline: float | None = None
-    ) -> tuple[ImageInfo, NDArray[np.uint8]]:
+        self,
+        source: Source,
+        frame: int = 0,
+        voi: VoiSpec | None = None,
+        *,
+        clahe: ClaheSpec | None = None,
+        deadline: float | None = None,
+    ) -> Rendered:
         """One frame as seen: uint8 (rows, columns), or (rows, columns, 3) for colour. Raises what `prepare` raises."""
-        rendered = self._expect(Rendered, self.run(RenderTask(frame, voi or VoiSpec()), source, deadline=deadline))
-        return rendered.info, rendered.pixels
+        task = RenderTask(frame, voi or VoiSpec(), clahe)
+        return self._expect(Rendered, self.run(task, source, deadline=deadline))
 
     def run(self, task: Task, source: Source, *, deadline: float | None = None) -> Any:
         """Have a child run any task of `irmsia.imaging.decode_task` on an input. Raises what `prepare` raises."""

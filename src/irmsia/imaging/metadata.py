@@ -10,6 +10,7 @@ from typing import Any
 from irmsia.imaging.formats.functional_groups import first_group
 from irmsia.imaging.formats.header import DicomDataset, DicomHeader, values_of
 from irmsia.imaging.formats.source import Draft
+from irmsia.imaging.sequence import guess_sequence
 from irmsia.imaging.spacing import read_orientation, read_spacing
 from irmsia.imaging.types import Acquisition, Identity, ImageInfo
 
@@ -107,11 +108,16 @@ def _read_acquisition(dataset: DicomDataset) -> Acquisition:
     timing = "MRTimingAndRelatedParametersSequence"
     names = (_text(dataset, name) for name in ("SequenceName", "PulseSequenceName", "ScanningSequence"))
     agent = _text(dataset, "ContrastBolusAgent")
+    tr = _number(dataset, "RepetitionTime", timing)
+    te = _number(dataset, "EchoTime") or _effective_echo_time(dataset)
+    ti = _number(dataset, "InversionTime") or _number_in(first_group(dataset, "MRModifierSequence"), "InversionTimes")
+    is_mr = _text(dataset, "Modality") == "MR"
     return Acquisition(
         kvp=_number(dataset, "KVP"),
-        tr=_number(dataset, "RepetitionTime", timing),
-        te=_number(dataset, "EchoTime") or _effective_echo_time(dataset),
-        ti=_number(dataset, "InversionTime"),
+        tr=tr,
+        te=te,
+        ti=ti,
+        sequence_guess=guess_sequence(dataset, tr=tr, te=te, ti=ti) if is_mr else None,
         flip_angle=_number(dataset, "FlipAngle", timing),
         magnetic_field_t=_number(dataset, "MagneticFieldStrength"),
         sequence=next((name for name in names if name), None),
@@ -121,8 +127,11 @@ def _read_acquisition(dataset: DicomDataset) -> Acquisition:
 
 
 def _effective_echo_time(dataset: DicomDataset) -> float | None:
-    group = first_group(dataset, "MREchoSequence")
-    return _number(group, "EffectiveEchoTime") if group is not None else None
+    return _number_in(first_group(dataset, "MREchoSequence"), "EffectiveEchoTime")
+
+
+def _number_in(group: DicomDataset | None, keyword: str) -> float | None:
+    return _number(group, keyword) if group is not None else None
 
 
 def _read_age(dataset: DicomDataset, draft: Draft) -> float | None:

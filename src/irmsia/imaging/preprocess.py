@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from irmsia.imaging.clahe import ClaheSpec, apply_clahe
 from irmsia.imaging.geometry import Grid, Placement, fit, undo_orientation
 from irmsia.imaging.types import Image
 from irmsia.imaging.voi import GreyPicture, grey, picture
@@ -41,16 +42,6 @@ _FLAT = 1e-6  # a standard deviation or range of 0..1 values below this is round
 
 class _Step(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ClaheSpec(_Step):
-    """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994) of 256 levels, at stored resolution.
-
-    Not of 65536: OpenCV's clip limit is relative to the pixels a level, and with so many levels nothing is left of it.
-    """
-
-    clip_limit: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 2.0
-    tiles: Annotated[int, Field(ge=1, le=64)] = 8
 
 
 class ResizeSpec(_Step):
@@ -104,7 +95,7 @@ class PreprocessSpec(_Step):
 
     def apply_to(self, seen: GreyPicture, frame: int) -> Prepared:
         """`apply` for a picture that `picture` has already made."""
-        values = seen.values if self.clahe is None else _equalise(seen.values, self.clahe)
+        values = seen.values if self.clahe is None else apply_clahe(seen.values, self.clahe)
         placement = fit(values.shape[0], values.shape[1], self.resize.size, keep_aspect=self.resize.keep_aspect)
         resized = _resize(values, placement.height, placement.width)
         tensor = _place(_normalise(resized, self.normalise, self.channels), placement, self.resize.pad)
@@ -173,14 +164,6 @@ class Prepared:
         turned = np.ascontiguousarray(undo_orientation(cells, self.exif_orientation))
         size = self.tensor.shape[-1]
         return turned, self.grid.coarsened(size / turned.shape[0], size / turned.shape[1])
-
-
-def _equalise(values: NDArray[np.float32], spec: ClaheSpec) -> NDArray[np.float32]:
-    equaliser = cv2.createCLAHE(spec.clip_limit, (spec.tiles, spec.tiles))
-    levels = np.rint(values * 255.0).astype(np.uint8)
-    planes = [levels] if levels.ndim == 2 else list(cv2.split(levels))
-    equalised = np.stack([equaliser.apply(plane) for plane in planes], axis=-1)
-    return np.asarray(equalised.reshape(values.shape).astype(np.float32) / np.float32(255.0))
 
 
 def _resize(values: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:

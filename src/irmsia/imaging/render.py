@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 
 from irmsia import durable
 from irmsia.errors import InvalidRequestError
+from irmsia.imaging.clahe import ClaheSpec, apply_clahe
 from irmsia.imaging.geometry import Grid, apply_orientation, undo_orientation
 from irmsia.imaging.types import Image
 from irmsia.imaging.voi import GreyPicture, grey, picture
-from irmsia.imaging.window import VoiSpec
+from irmsia.imaging.window import VoiSpec, VoiUsed
 
 _OPACITY = 0.6
 _BLOCK = 1 << 18  # pixels blended at a time
@@ -29,10 +31,19 @@ def render_frame(image: Image, frame: int, voi: VoiSpec | None = None) -> NDArra
     ``voi``: the file's own unless told.
 
     Raises:
-        InvalidRequestError: a CT preset for values that are not Hounsfield units.
+        InvalidRequestError: a preset that is not for this image.
         UnsupportedError: a colour of no known kind.
     """
     return to_uint8(picture(image, frame, voi or VoiSpec()))
+
+
+def render_seen(
+    image: Image, frame: int, voi: VoiSpec, clahe: ClaheSpec | None = None
+) -> tuple[NDArray[np.uint8], VoiUsed]:
+    """As `render_frame`, with its contrast equalised where ``clahe`` is given, and the VOI that was used."""
+    seen = picture(image, frame, voi)
+    shown = seen if clahe is None else replace(seen, values=apply_clahe(seen.values, clahe))
+    return to_uint8(shown), seen.voi
 
 
 def render_grey(image: Image, frame: int, voi: VoiSpec | None = None) -> NDArray[np.uint8]:

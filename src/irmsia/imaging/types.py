@@ -69,6 +69,14 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class SequenceGuess:
+    """An MR contrast that no attribute states: ``label`` of `irmsia.imaging.sequence`, and the attributes behind it."""
+
+    label: str
+    derived_from: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Acquisition:
     """Study parameters that reach the answer. Times in milliseconds, tube voltage in kilovolts."""
 
@@ -79,6 +87,7 @@ class Acquisition:
     flip_angle: float | None = None
     magnetic_field_t: float | None = None
     sequence: str | None = None
+    sequence_guess: SequenceGuess | None = None
     contrast: bool | None = None
     view_position: str | None = None
 

@@ -16,7 +16,7 @@ from irmsia.errors import InvalidRequestError
 from irmsia.imaging import colour
 from irmsia.imaging.distribution import Distribution, count_codes, from_counts, from_values
 from irmsia.imaging.geometry import apply_orientation
-from irmsia.imaging.types import Image, ImageFormat, Interpretation
+from irmsia.imaging.types import Image, ImageFormat, ImageInfo, Interpretation
 from irmsia.imaging.window import Range, Tone, VoiSource, VoiSpec, VoiUsed, choose_voi, look_up, stretch_tone
 
 BLANK_EQUAL_SHARE = 0.98
@@ -83,7 +83,7 @@ def grey(image: Image, frame: int, voi: VoiSpec) -> GreyPicture:
     """The grey picture of ``frame``: (rows, columns) as seen.
 
     Raises:
-        InvalidRequestError: a CT preset for values that are not Hounsfield units.
+        InvalidRequestError: a preset that is not for this image.
         UnsupportedError: a colour of no known kind.
     """
     interpretation = image.interpretation_of(frame)
@@ -91,8 +91,7 @@ def grey(image: Image, frame: int, voi: VoiSpec) -> GreyPicture:
         return _palette_picture(image.frame(frame), interpretation)
     if colour.is_colour(interpretation):
         return _colour_picture(image.frame(frame), interpretation, voi, as_rgb=False)
-    outside_dicom = image.info.format is not ImageFormat.DICOM
-    return _grey_picture(image.frame(frame), interpretation, voi, outside_dicom=outside_dicom)
+    return _grey_picture(image.frame(frame), interpretation, voi, image.info)
 
 
 def picture(image: Image, frame: int, voi: VoiSpec) -> GreyPicture:
@@ -103,18 +102,40 @@ def picture(image: Image, frame: int, voi: VoiSpec) -> GreyPicture:
     return _colour_picture(image.frame(frame), interpretation, voi, as_rgb=True)
 
 
-def _grey_picture(
-    samples: NDArray[Any], interpretation: Interpretation, spec: VoiSpec, *, outside_dicom: bool
-) -> GreyPicture:
+def _grey_picture(samples: NDArray[Any], interpretation: Interpretation, spec: VoiSpec, info: ImageInfo) -> GreyPicture:
     plane = _plane(samples, interpretation)
     modality = _modality_tone(interpretation)
-    span = Range(_full_range(plane, modality) if outside_dicom else None, plane.unpadded.map(modality).percentiles)
-    window, used = choose_voi(spec, interpretation, span)
+    window, used = choose_voi(spec, interpretation, _range(plane, modality, info))
     tone = _chain(modality, window, inverted=interpretation.inverted)
     values = _render(plane, tone)
     blank = _is_blank_picture(plane.unpadded.map(tone, single=True), plane.padded_count())
     blank = blank or (used.stretched and _is_blank_stretch(plane, modality))
     return _as_seen(values, used, blank=blank, orientation=interpretation.exif_orientation)
+
+
+def _range(plane: _Plane, modality: Tone, info: ImageInfo) -> Range:
+    values = plane.unpadded.map(modality)
+    guess = info.acquisition.sequence_guess
+    return Range(
+        full=None if info.format is ImageFormat.DICOM else _full_range(plane, modality),
+        percentiles=values.percentiles,
+        foreground=lambda low, high: values.without_most_frequent().percentiles(low, high),
+        whole=None if plane.is_float else _whole_range(plane.interpretation, modality),
+        modality=info.modality,
+        region=info.region,
+        sequence=guess.label if guess is not None else None,
+    )
+
+
+def _whole_range(interpretation: Interpretation, modality: Tone) -> tuple[float, float]:
+    """Modality values of the least and the largest value that the stored bits can hold."""
+    if interpretation.modality_lut is not None:
+        values = interpretation.modality_lut.values
+        return float(values.min()), float(values.max())
+    span = 2.0**interpretation.bits_stored
+    least = -span / 2.0 if interpretation.signed else 0.0
+    low, high = modality(np.array([least, least + span - 1.0]))
+    return min(float(low), float(high)), max(float(low), float(high))
 
 
 def _palette_picture(indices: NDArray[Any], interpretation: Interpretation) -> GreyPicture:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from irmsia.errors import InvalidRequestError
+from irmsia.imaging.presets import PRESETS, PresetName, default_preset, find_preset
 from irmsia.imaging.types import Interpretation, Lut, Window
 
 Tone = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -19,22 +20,14 @@ Tone = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
-PresetName = Literal["soft_tissue", "lung", "bone", "brain", "mediastinum"]
-
-CT_PRESETS: dict[str, Window] = {
-    "soft_tissue": Window(40.0, 400.0),
-    "lung": Window(-600.0, 1500.0),
-    "bone": Window(400.0, 1800.0),
-    "brain": Window(40.0, 80.0),
-    "mediastinum": Window(50.0, 350.0),
-}
+CT_PRESETS: dict[str, Window] = {name: row.window for name, row in PRESETS.items() if row.window is not None}
 """Usual CT windows, Hounsfield units."""
 
 
 class VoiSpec(BaseModel):
     """Which VOI is asked for.
 
-    ``file``: the file's own, else automatic. ``preset``: a CT window, for Hounsfield units only. ``window``: ``center``
+    ``file``: the file's own, else automatic. ``preset``: a row of `irmsia.imaging.presets`. ``window``: ``center``
     and ``width`` in modality values. ``percentile``: stretch between two percentiles. ``automatic``: as if the file had
     no VOI.
     """
@@ -98,11 +91,18 @@ class VoiUsed:
 class Range:
     """What the automatic VOI needs of a frame, in modality values.
 
-    ``full``: the whole range of an 8-bit file outside DICOM, else null. ``percentiles``: of the unpadded values.
+    ``full``: the whole range of an 8-bit file outside DICOM, else null. ``percentiles``: of the unpadded values;
+    ``foreground``: of those but the most frequent one. ``whole``: all that the stored bits can hold, null for floats.
+    ``modality``, ``region`` and ``sequence`` (a guess) choose among presets.
     """
 
     full: tuple[float, float] | None
     percentiles: Callable[[float, float], tuple[float, float]]
+    foreground: Callable[[float, float], tuple[float, float]] | None = None
+    whole: tuple[float, float] | None = None
+    modality: str | None = None
+    region: str | None = None
+    sequence: str | None = None
 
 
 def window_tone(window: Window) -> Tone:
@@ -142,10 +142,13 @@ def choose_voi(spec: VoiSpec, interpretation: Interpretation, span: Range) -> tu
     """The VOI by the order of contract section 1: asked for, the file's LUT, its first window, automatic.
 
     Raises:
-        InvalidRequestError: a CT preset for values that are not Hounsfield units.
+        InvalidRequestError: a preset that is not for this image.
     """
-    if spec.method in ("preset", "window"):
-        return _requested_window(spec, interpretation)
+    if spec.method == "preset":
+        return _preset(spec, interpretation, span)
+    if spec.method == "window":
+        window = Window(spec.center or 0.0, spec.width or 1.0, spec.function)
+        return window_tone(window), _used(window, VoiSource.REQUESTED, "window asked for")
     if spec.method == "percentile":
         return _stretch(spec, span, VoiSource.REQUESTED, "asked for")
     if spec.method == "automatic":
@@ -153,14 +156,46 @@ def choose_voi(spec: VoiSpec, interpretation: Interpretation, span: Range) -> tu
     return _from_file(spec, interpretation, span)
 
 
-def _requested_window(spec: VoiSpec, interpretation: Interpretation) -> tuple[Tone, VoiUsed]:
-    if spec.preset is None:
-        window = Window(spec.center or 0.0, spec.width or 1.0, spec.function)
-        return window_tone(window), _used(window, VoiSource.REQUESTED, "window asked for")
-    if interpretation.units != "HU":
-        raise InvalidRequestError(f"the preset {spec.preset} needs Hounsfield units; this image has none")
-    window = CT_PRESETS[spec.preset]
-    return window_tone(window), _used(window, VoiSource.REQUESTED, f"preset {spec.preset} asked for")
+def _preset(spec: VoiSpec, interpretation: Interpretation, span: Range) -> tuple[Tone, VoiUsed]:
+    hounsfield = interpretation.units == "HU"
+    name = spec.preset
+    if name == "default":
+        chosen = default_preset(span.modality, span.region, hounsfield=hounsfield)
+        if chosen is None:
+            return _automatic(spec, span, "no preset suits this image")
+    else:
+        chosen = str(name)
+    preset = find_preset(chosen, span.modality, span.sequence)
+    why = f"preset {chosen} asked for"
+    if preset.window is not None:
+        if not hounsfield:
+            raise InvalidRequestError(f"the preset {chosen} needs Hounsfield units; this image has none")
+        return window_tone(preset.window), _used(preset.window, VoiSource.REQUESTED, why)
+    if preset.percentiles is None:
+        return _whole(span, why)
+    if chosen == "mr":
+        why += f", sequence guessed as {span.sequence}" if span.sequence else ", sequence not known"
+    return _preset_stretch(span, preset.percentiles, foreground=preset.foreground, why=why)
+
+
+def _preset_stretch(span: Range, between: tuple[float, float], *, foreground: bool, why: str) -> tuple[Tone, VoiUsed]:
+    of = span.foreground if foreground and span.foreground is not None else span.percentiles
+    low, high = of(*between)
+    reason = f"{why}: P{between[0]:g}..P{between[1]:g} of the values{' but the background' if foreground else ''}"
+    return stretch_tone(low, high), _stretched(low, high, VoiSource.REQUESTED, reason)
+
+
+def _whole(span: Range, why: str) -> tuple[Tone, VoiUsed]:
+    low, high = span.whole or span.percentiles(0.0, 100.0)
+    used = VoiUsed(
+        VoiSource.REQUESTED,
+        f"{why}: the whole range of the stored bits" if span.whole else f"{why}: all values",
+        (low + high) / 2,
+        high - low,
+        "LINEAR_EXACT",
+        stretched=span.whole is None,
+    )
+    return stretch_tone(low, high), used
 
 
 def _from_file(spec: VoiSpec, interpretation: Interpretation, span: Range) -> tuple[Tone, VoiUsed]:
@@ -186,8 +221,11 @@ def _automatic(spec: VoiSpec, span: Range, why: str) -> tuple[Tone, VoiUsed]:
 def _stretch(spec: VoiSpec, span: Range, source: VoiSource, why: str) -> tuple[Tone, VoiUsed]:
     low, high = span.percentiles(spec.low_percentile, spec.high_percentile)
     reason = f"{why}: P{spec.low_percentile:g}..P{spec.high_percentile:g} of the values"
-    used = VoiUsed(source, reason, (low + high) / 2, high - low, "LINEAR_EXACT", stretched=True)
-    return stretch_tone(low, high), used
+    return stretch_tone(low, high), _stretched(low, high, source, reason)
+
+
+def _stretched(low: float, high: float, source: VoiSource, reason: str) -> VoiUsed:
+    return VoiUsed(source, reason, (low + high) / 2, high - low, "LINEAR_EXACT", stretched=True)
 
 
 def _used(window: Window, source: VoiSource, reason: str) -> VoiUsed:

@@ -17,10 +17,12 @@ from irmsia.findings.decision import CaseFacts, NetworkOutputs, Verdict, decide
 from irmsia.findings.frames import leading_frame, make_frames
 from irmsia.findings.types import (
     AnswerWarning,
+    Basis,
     Decision,
     Diagnosis,
     Evidence,
     Explanation,
+    SequenceGuess,
     Source,
     SourceAcquisition,
     SourceSpacing,
@@ -28,7 +30,7 @@ from irmsia.findings.types import (
 )
 from irmsia.imaging.decode_task import PreparedInput
 from irmsia.imaging.preprocess import Prepared
-from irmsia.imaging.types import ImageFormat, ImageInfo
+from irmsia.imaging.types import Acquisition, ImageFormat, ImageInfo
 from irmsia.inference.explain import make_explanation, make_overlay
 from irmsia.inference.model import ReadyModel, network_outputs
 from irmsia.inference.protocol import DiagnoseRequest
@@ -197,8 +199,14 @@ def make_source(info: ImageInfo) -> Source:
             sequence=acquisition.sequence,
             contrast=acquisition.contrast,
             view_position=acquisition.view_position,
+            sequence_guess=_guess(acquisition),
         ),
     )
+
+
+def _guess(acquisition: Acquisition) -> SequenceGuess | None:
+    guess = acquisition.sequence_guess
+    return None if guess is None else SequenceGuess(guess.label, Basis.GUESS, guess.derived_from)
 
 
 def _from_verdict(verdict: Verdict) -> Diagnosis:

@@ -36,7 +36,7 @@ GreenPaletteColorLookupTableDescriptor BluePaletteColorLookupTableDescriptor Red
 GreenPaletteColorLookupTableData BluePaletteColorLookupTableData SegmentedRedPaletteColorLookupTableData
 SegmentedGreenPaletteColorLookupTableData SegmentedBluePaletteColorLookupTableData PixelDataProviderURL
 PresentationLUTShape GridFrameOffsetVector SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence
-ExtendedOffsetTable
+ExtendedOffsetTable SeriesDescription DiffusionBValue AcquisitionContrast EchoPulseSequence InversionRecovery
 """
 _INTEGER_WIDTHS = (1, 8, 16, 32)
 _SAMPLES = (1, 3, 4)
