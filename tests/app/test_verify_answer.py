@@ -137,6 +137,7 @@ def _other_values(value: Any) -> list[Any]:
     others: list[Any] = [*words, 1, 1.5, True, ["x"], [1.0, 1.0, 1.0]]
     if value is None:
         others += [{"score": 1.0, "level": "LOW", "basis": "RULE"}, {"code": "TIMED_OUT", "message": "x"}]
+        others += [{"label": "T1", "basis": "GUESS", "derived_from": ["ImageType"]}]
         others += [{"coverage": 0.5, "terms": []}, {"term": "x", "shape": [1, 1], "mask": "AA=="}]
         others += [{"label": "normal", "probability": 0.1, "basis": "RULE"}, {"level": "mild", "basis": "RULE"}]
         return others
@@ -210,7 +211,10 @@ def test_small_numbers_within_the_tolerance_pass(settings: Settings, answer: Dia
         replace(answer, primary=replace(answer.primary, probability=answer.primary.probability - step))
         for step in (5e-5, 4e-3)
     )
-    assert [report.ok for report in verify(settings, [near, far], image)] == [True, False]
+    passing, failing = verify(settings, [near, far], image)
+    assert passing.ok and not failing.ok
+    assert "primary.probability is" in failed(failing)["answer"]
+    assert "--precision bf16" in failed(failing)["answer"]
     (at_bf16,) = verify(settings, [far], image, precision="bf16")
     assert "primary.probability" not in failed(at_bf16).get("answer", "")
 

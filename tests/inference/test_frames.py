@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from irmsia.bundles.load import Bundle
@@ -69,6 +71,24 @@ def test_all_top_level_fields_come_from_the_leading_frame(engines: Engines, bund
     scores = [item.risk.score for item in answer.frames.items if item.risk and item.decision == answer.decision]
     assert answer.risk is not None and answer.risk.score == max(scores)
     assert f"frame {lead} of 0 to 5" in {row.code: row.text for row in answer.warnings}["LEADING_FRAME"]
+
+
+def test_the_source_is_where_the_leading_frame_lies(engines: Engines, bundle: Bundle) -> None:
+    """Frames of two spacings: the answer tells that of the frame it is about."""
+    header = pydicom.dcmread(io.BytesIO(make_stack((BLANK, "bright"))))
+    groups = []
+    for spacing in ("1", "2"):
+        measures, group = pydicom.Dataset(), pydicom.Dataset()
+        measures.PixelSpacing, measures.SliceThickness = [spacing, spacing], spacing
+        group.PixelMeasuresSequence = [measures]
+        groups.append(group)
+    header.PerFrameFunctionalGroupsSequence = groups
+    del header.PixelSpacing, header.SliceThickness
+    buffer = io.BytesIO()
+    header.save_as(buffer)
+    source = ask(engines(bundle), buffer.getvalue()).source
+    assert source is not None
+    assert (source.spacing_mm.row_mm, source.slice_thickness_mm) == (2.0, 2.0)
 
 
 def test_blank_frames_refuse_alone(engines: Engines, bundle: Bundle) -> None:

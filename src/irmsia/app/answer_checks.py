@@ -11,6 +11,7 @@ from irmsia.inference.verify import Status
 from irmsia.wire.json import diagnosis_to_json
 
 CHECKS = ("form", "file", "pixels", "bundle", "answer", "software", "pseudonyms", "name, times")
+_BINARY = {"explanation.map", "explanation.overlay_png", "segmentation.mask"}
 _SHOWN = 5
 _LONGEST = 40
 
@@ -105,8 +106,14 @@ def _pseudonyms(answer: Diagnosis) -> tuple[str | None, str | None]:
 def spell_differences(keys: list[str], answer: Diagnosis, again: Diagnosis) -> str:
     """Each key with what the answer says and what is true here; at most five, and how many more."""
     there, here = diagnosis_to_json(answer), diagnosis_to_json(again)
-    told = [f"{key} is {_value(there, key)}, here {_value(here, key)}" for key in keys[:_SHOWN]]
+    told = [_tell(key, there, here) for key in keys[:_SHOWN]]
     return "; ".join([*told, *([f"and {len(keys) - _SHOWN} more"] if len(keys) > _SHOWN else [])])
+
+
+def _tell(key: str, there: Any, here: Any) -> str:
+    if key in _BINARY:
+        return f"{key} differs"
+    return f"{key} is {_value(there, key)}, here {_value(here, key)}"
 
 
 def _value(data: Any, key: str) -> str:

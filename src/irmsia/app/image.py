@@ -73,6 +73,8 @@ def make_voi(
         InvalidRequestError: several at once, half a window, an unknown preset, numbers out of range.
     """
     ways = [preset is not None, level is not None or width is not None, percentiles is not None]
+    if (level is None) != (width is None):
+        raise InvalidRequestError("a level and a width belong together")
     if sum(ways) > 1:
         raise InvalidRequestError("ask for a preset, for a level and a width, or for percentiles: one of them")
     asked: dict[str, Any] = {"function": function}
@@ -96,4 +98,4 @@ def _validated(kind: type[M], fields: dict[str, Any]) -> M:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         name = ".".join(map(str, first["loc"])) or "the window"
-        raise InvalidRequestError(f"{name}: {first['msg']}") from None
+        raise InvalidRequestError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None

@@ -219,17 +219,24 @@ class _Verifier:
         if (seen.answer.error is None) != (answer.error is None):
             found = f"it says {_outcome(answer)}, asked again this machine says {_outcome(seen.answer)}"
             return Check("answer", Status.FAIL, found)
-        differing = self._differences(answer, seen.answer)
+        differing = self._differences(answer, seen.answer, self._tolerance)
         if differing:
-            return Check("answer", Status.FAIL, spell_differences(differing, answer, seen.answer))
+            found = spell_differences(differing, answer, seen.answer)
+            return Check("answer", Status.FAIL, found + self._hint(answer, seen.answer))
         return Check("answer", Status.PASS, f"asked again it says the same (numbers within {self._tolerance:g})")
 
-    def _differences(self, answer: Diagnosis, again: Diagnosis) -> list[str]:
+    def _hint(self, answer: Diagnosis, again: Diagnosis) -> str:
+        coarse = TOLERANCES["bf16"]
+        if self._tolerance >= coarse or self._differences(answer, again, coarse):
+            return ""
+        return "; this may come from another precision: say --precision bf16 or int8 where the answer was made in it"
+
+    def _differences(self, answer: Diagnosis, again: Diagnosis, tolerance: float) -> list[str]:
         """Keys that differ, but for those that have a check of their own."""
         left, right = (_without_own_checks(one) for one in (answer, again))
-        if _overlays_agree(self._pool, left.explanation, right.explanation, self._tolerance):
+        if _overlays_agree(self._pool, left.explanation, right.explanation, tolerance):
             left, right = (_without_overlay(one) for one in (left, right))
-        return list(list_differences(left, right, tolerance=self._tolerance))
+        return list(list_differences(left, right, tolerance=tolerance))
 
     def _check_origin(self, answer: Diagnosis, seen: _Seen, same_picture: bool) -> Iterator[Check]:
         if seen.answer is None or not same_picture or (seen.answer.error is None) != (answer.error is None):

@@ -16,7 +16,7 @@ from irmsia.imaging.limits import ReadLimits
 from irmsia.imaging.preprocess import ClaheSpec, Prepared, PreprocessSpec, VoiSpec, VoiUsed
 from irmsia.imaging.read import Reading, inspect, read_image
 from irmsia.imaging.render import render_grey, render_seen, to_uint8
-from irmsia.imaging.types import Image, ImageInfo
+from irmsia.imaging.types import FrameGeometry, Image, ImageInfo
 
 Tick = Callable[[int], None]
 FrameRule = EvenlySpaced | OneFrame
@@ -27,7 +27,8 @@ class PreparedInput:
     """A read file ready for a network.
 
     ``picture``: uint8 (rows, columns), the first prepared frame as seen, in grey, at stored resolution, after EXIF
-    orientation; only when it was asked for. Times in milliseconds.
+    orientation; only when it was asked for. ``geometry``: that of each of ``frames`` where they have their own, else
+    empty. Times in milliseconds.
     """
 
     info: ImageInfo
@@ -35,6 +36,7 @@ class PreparedInput:
     decode_ms: float
     preprocess_ms: float
     picture: NDArray[np.uint8] | None = None
+    geometry: tuple[FrameGeometry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class PrepareTask:
         reading = Reading(data, limits, key)
         begin = time.perf_counter()
         prepared: list[Prepared] = []
+        geometry: list[FrameGeometry] = []
         preparing = 0.0
         shown = None
         for image in reading.images(self.frames, tick):
@@ -69,9 +72,11 @@ class PrepareTask:
             prepared.append(self.spec.apply_to(seen, index))
             if self.with_picture and shown is None:
                 shown = to_uint8(seen) if seen.values.ndim == 2 else render_grey(image, index, self.spec.voi)
+            geometry.extend(image.geometry)
             preparing += time.perf_counter() - decoded
         decoding = time.perf_counter() - begin - preparing
-        return PreparedInput(reading.info(), tuple(prepared), decoding * 1e3, preparing * 1e3, shown)
+        times = decoding * 1e3, preparing * 1e3
+        return PreparedInput(reading.info(), tuple(prepared), *times, shown, tuple(geometry))
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,8 @@ class Reading:
             self._warn_of_losses()
             pixels = self._joined([kept[index] for index in chosen])
             by_frame = tuple(self._look_of(source, index) for index in chosen) if source.by_frame else ()
-            return Image(self.info(), self._draft.interpretation, pixels, chosen, by_frame)
+            geometry = tuple(source.geometry(index) for index in chosen) if source.geometry is not None else ()
+            return Image(self.info(), self._draft.interpretation, pixels, chosen, by_frame, geometry)
 
     def images(self, choose: FrameChoice | None, progress: Progress | None) -> Iterator[Image]:
         """Each frame that ``choose`` names, ascending, as an image of one frame: no other one is held meanwhile.
@@ -111,7 +112,8 @@ class Reading:
             chosen = frozenset(_chosen(source, choose))
             for index, frame in self._decode(source, chosen, progress, held=1):
                 look = self._look_of(source, index)
-                yield Image(self.info(), look, self._joined([frame]), (index,))
+                geometry = (source.geometry(index),) if source.geometry is not None else ()
+                yield Image(self.info(), look, self._joined([frame]), (index,), geometry=geometry)
             self._warn_of_losses()
 
     def _look_of(self, source: Source, index: int) -> Interpretation:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
-from irmsia.imaging.formats.functional_groups import first_group, group_of_frame, groups_of
+from irmsia.imaging.formats.functional_groups import first_group, group_of_frame, groups_of, shared_group
 from irmsia.imaging.formats.header import DicomDataset, integer_of, value_of, values_of
-from irmsia.imaging.types import Orientation, Spacing, SpacingSource
+from irmsia.imaging.types import FrameGeometry, ImageInfo, Orientation, Spacing, SpacingSource
 
 _CENTIMETRE = 3  # Physical Units code, PS3.3 C.8.5.5.1.15
 _MM_PER_CM = 10.0
@@ -112,13 +113,53 @@ def read_orientation(dataset: DicomDataset) -> Orientation | None:
     cosines = _numbers(dataset, "ImageOrientationPatient") or _numbers(
         first_group(dataset, "PlaneOrientationSequence"), "ImageOrientationPatient"
     )
-    if len(cosines) != _COSINES:
-        return None
     position = _numbers(dataset, "ImagePositionPatient") or _numbers(
         first_group(dataset, "PlanePositionSequence"), "ImagePositionPatient"
     )
+    return _orientation(cosines, position)
+
+
+def _orientation(cosines: tuple[float, ...], position: tuple[float, ...]) -> Orientation | None:
+    if len(cosines) != _COSINES:
+        return None
     return Orientation(_triple(position), _triple(cosines[:3]) or (0, 0, 0), _triple(cosines[3:]) or (0, 0, 0))
 
 
 def _triple(numbers: tuple[float, ...]) -> tuple[float, float, float] | None:
     return (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 else None
+
+
+def frame_geometry(dataset: DicomDataset, info: ImageInfo) -> Callable[[int], FrameGeometry] | None:
+    """A function from a frame's number to its geometry, null without functional groups of each frame.
+
+    ``info`` holds the geometry of the file, that of frame 0; what a frame's own groups do not say is taken from
+    the shared ones and the file.
+    """
+    groups = groups_of(dataset)
+    if info.shape is None or len(groups) != info.shape[0]:
+        return None
+    return lambda frame: _geometry_of(groups[frame], dataset, info)
+
+
+def _geometry_of(group: DicomDataset, dataset: DicomDataset, info: ImageInfo) -> FrameGeometry:
+    measures = _own_or_shared(group, dataset, "PixelMeasuresSequence")
+    pixel = _pair(measures, "PixelSpacing")
+    spacing = info.spacing
+    if pixel is not None:
+        calibrated = spacing.source is SpacingSource.PIXEL_CALIBRATED
+        source = spacing.source if calibrated else SpacingSource.PIXEL
+        spacing = replace(spacing, row_mm=pixel[0], column_mm=pixel[1], source=source)
+    thickness = _numbers(measures, "SliceThickness")
+    place = _own_or_shared(group, dataset, "PlanePositionSequence")
+    turn = _own_or_shared(group, dataset, "PlaneOrientationSequence")
+    return FrameGeometry(
+        spacing,
+        thickness[0] if thickness else info.slice_thickness_mm,
+        _orientation(_numbers(turn, "ImageOrientationPatient"), _numbers(place, "ImagePositionPatient"))
+        or info.orientation,
+    )
+
+
+def _own_or_shared(group: DicomDataset, dataset: DicomDataset, keyword: str) -> DicomDataset | None:
+    own = group_of_frame(group, keyword)
+    return own if own is not None else shared_group(dataset, keyword)

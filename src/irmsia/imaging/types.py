@@ -149,6 +149,15 @@ class Orientation:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameGeometry:
+    """Where one frame lies, by its own functional groups first, then the shared ones, then the file."""
+
+    spacing: Spacing
+    slice_thickness_mm: float | None = None
+    orientation: Orientation | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ImageInfo:
     """Everything known of an image but its pixels; small, picklable, safe to show (contract section 1)."""
 
@@ -184,7 +193,8 @@ class Image:
 
     ``pixels``: (len(indices), rows, columns, samples), values as contract section 1 defines them for the frame digest,
     not writeable. ``indices``: the frame numbers they are of. ``by_frame``: parallel to ``indices`` where functional
-    groups give frames their own interpretation; empty where ``interpretation`` holds for all.
+    groups give frames their own interpretation; empty where ``interpretation`` holds for all. ``geometry``: likewise;
+    empty where that of ``info`` holds for all.
     """
 
     info: ImageInfo
@@ -192,6 +202,7 @@ class Image:
     pixels: NDArray[np.generic]
     indices: tuple[int, ...]
     by_frame: tuple[Interpretation, ...] = ()
+    geometry: tuple[FrameGeometry, ...] = ()
 
     def __post_init__(self) -> None:
         self.pixels.setflags(write=False)

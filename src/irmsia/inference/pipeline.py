@@ -30,7 +30,7 @@ from irmsia.findings.types import (
 )
 from irmsia.imaging.decode_task import PreparedInput
 from irmsia.imaging.preprocess import Prepared
-from irmsia.imaging.types import Acquisition, ImageFormat, ImageInfo
+from irmsia.imaging.types import Acquisition, FrameGeometry, ImageFormat, ImageInfo
 from irmsia.inference.explain import make_explanation, make_overlay
 from irmsia.inference.model import ReadyModel, network_outputs
 from irmsia.inference.protocol import DiagnoseRequest
@@ -84,6 +84,12 @@ class Case:
         """Whether an explanation was asked for, with or without its picture."""
         return self.request.heatmap or self.request.overlay
 
+    def geometry_of(self, frame: Prepared) -> FrameGeometry | None:
+        """Where ``frame`` lies, where it has a geometry of its own."""
+        places = self.prepared.geometry
+        position = [one.frame for one in self.prepared.frames].index(frame.frame)
+        return places[position] if places else None
+
     def picture_of(self, frame: Prepared) -> NDArray[np.uint8] | None:
         """The grey picture that an overlay of ``frame`` lies on."""
         first = self.prepared.frames[0]
@@ -135,7 +141,7 @@ def answer_case(case: Case, session: Session) -> Diagnosis:
     return replace(
         _from_verdict(lead.verdict),
         input=case.request.input,
-        source=make_source(info),
+        source=make_source(info, case.geometry_of(lead.frame)),
         modality=info.modality,
         frames=make_frames(total, [one.frame.frame for one in judged], verdicts),
         explanation=explanation,
@@ -168,13 +174,18 @@ def make_facts(info: ImageInfo, frame: Prepared) -> CaseFacts:
     )
 
 
-def make_source(info: ImageInfo) -> Source:
-    """What the file says of itself; identity and acquisition are null outside DICOM."""
+def make_source(info: ImageInfo, geometry: FrameGeometry | None = None) -> Source:
+    """What the file says of itself; identity and acquisition are null outside DICOM.
+
+    ``geometry``: that of the leading frame where it has its own.
+    """
     shape = info.shape or (None, None, None, None)
     base = Source(format=info.format and info.format.value, rows=shape[1], columns=shape[2])
     if info.format is not ImageFormat.DICOM:
         return base
-    identity, spacing, acquisition = info.identity, info.spacing, info.acquisition
+    identity, acquisition = info.identity, info.acquisition
+    place = geometry or FrameGeometry(info.spacing, info.slice_thickness_mm)
+    spacing = place.spacing
     return replace(
         base,
         modality=info.modality,
@@ -188,7 +199,7 @@ def make_source(info: ImageInfo) -> Source:
         laterality=info.laterality,
         spacing_mm=SourceSpacing(spacing.slice_mm, spacing.row_mm, spacing.column_mm),
         spacing_source=spacing.source.value,
-        slice_thickness_mm=info.slice_thickness_mm,
+        slice_thickness_mm=place.slice_thickness_mm,
         acquisition=SourceAcquisition(
             kvp=acquisition.kvp,
             tr=acquisition.tr,

@@ -28,6 +28,7 @@ from irmsia.imaging.formats.part10 import ENCAPSULATED_NATIVE, NATIVE, DicomByte
 from irmsia.imaging.formats.source import Draft, Source
 from irmsia.imaging.limits import ReadLimits
 from irmsia.imaging.metadata import read_metadata
+from irmsia.imaging.spacing import frame_geometry
 
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 _DECODED_HERE = "irmsia native"
@@ -53,7 +54,7 @@ def open_dicom(data: memoryview, *, limits: ReadLimits, draft: Draft, pseudonym_
         draft.interpretation = read_interpretation(dataset, header)
         frames = _open_frames(unpacked, pixel, header, dataset=dataset, limits=limits, draft=draft)
         by_frame = read_frame_interpretations(dataset, draft.interpretation, frames=header.frames)
-    return Source(header.frames, _checked(frames, draft), by_frame)
+    return Source(header.frames, _checked(frames, draft), by_frame, frame_geometry(dataset, draft.info))
 
 
 def _learn_pixels(header: PixelHeader, draft: Draft) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from irmsia.errors import LimitExceededError
 from irmsia.imaging.limits import ReadLimits
-from irmsia.imaging.types import ImageInfo, Interpretation, Notice
+from irmsia.imaging.types import FrameGeometry, ImageInfo, Interpretation, Notice
 
 
 class Draft:
@@ -50,12 +50,14 @@ class Source:
     """An opened file: how many frames it holds and an iterator that decodes them one at a time.
 
     ``frames`` yields arrays (rows, columns, samples) of the contract's stored values, all of one shape and type.
-    ``by_frame``: an `Interpretation` for each frame where they differ, else empty.
+    ``by_frame``: an `Interpretation` for each frame where they differ, else empty. ``geometry``: that of one frame,
+    null where the file's holds for all.
     """
 
     total: int
     frames: Iterator[NDArray[np.generic]]
     by_frame: tuple[Interpretation, ...] = field(default=())
+    geometry: Callable[[int], FrameGeometry] | None = None
 
 
 def decode_once(decode: Callable[[], NDArray[np.generic]]) -> Iterator[NDArray[np.generic]]:
