@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -11,13 +12,16 @@ import pytest
 
 from irmsia.app import build as build_module
 from irmsia.app import train
-from irmsia.app.evaluate import measure_bundle
+from irmsia.app.evaluate import evaluate_bundle
 from irmsia.bundles.load import Bundle, load_bundle
 from irmsia.bundles.signing import read_trust
+from irmsia.datasets.parts import validation_part
 from irmsia.datasets.samples import STARTER_SOURCES
-from irmsia.datasets.sealed import read_sealed
+from irmsia.datasets.sealed import parse_sealed, read_sealed
 from irmsia.errors import InvalidRequestError
 from irmsia.imaging.phantoms import GOLDEN_SEEDS
+from irmsia.imaging.read import read_image
+from irmsia.settings.limits import ReadLimits
 from irmsia.settings.tree import Settings
 from irmsia.training import starter
 from irmsia.training.cases import Cases
@@ -114,12 +118,40 @@ def test_served_figures_are_those_of_the_manifest(
     """The runtime reaches, on the sealed part, what the trained network reached when the bundle was built."""
     data, _, folder = made
     home = Settings().home
-    figures, opened = measure_bundle(folder, data, home)
-    stated = {metric.name: metric.value for metric in bundle.manifest.metrics}
-    measured = {figure.name: figure.estimate.value for figure in figures if np.isfinite(figure.estimate.value)}
-    assert measured.keys() == stated.keys()
-    assert all(measured[name] == pytest.approx(stated[name], abs=0.02) for name in stated)
-    assert measure_bundle(folder, data, home)[1] == opened + 1
+    openings = len((home / "seal.jsonl").read_text().splitlines())
+    answered = evaluate_bundle(Settings(), str(folder), data, part="test", command="test")
+    stated = {(metric.region, metric.term, metric.name): metric.value for metric in bundle.manifest.metrics}
+    figures = [figure for figure in answered.evaluation.figures() if figure.estimate.whole]
+    measured = {(figure.region, figure.term, figure.name): figure.estimate.value for figure in figures}
+    bounded = {key for key in stated if "slope" not in key[2] and "intercept" not in key[2]}
+    assert bounded <= measured.keys()
+    assert all(measured[key] == pytest.approx(stated[key], abs=0.02) for key in bounded)
+    assert len((home / "seal.jsonl").read_text().splitlines()) == openings + 1
+
+
+def test_the_card_holds_what_was_measured(bundle: Bundle) -> None:
+    """A column a term with intervals, conformal coverage, the shares of decisions, every item of CLAIM filled."""
+    card = bundle.card()
+    assert "| conformal coverage |" in card
+    assert "| REFER share | test |" in card
+    assert {(size.region, size.part) for size in bundle.manifest.how_made.parts} >= {
+        ("chest", "train"),
+        ("brain", "test"),
+    }
+    assert len([line for line in card.split("## CLAIM 2024")[1].splitlines() if line.startswith("| ")]) == 2 + 44
+    assert "Not stated" not in card
+
+
+def test_the_validation_part_is_found_again(made: tuple[Path, Path, Path], bundle: Bundle) -> None:
+    """By grouping and splitting once more: the very files the training held back. Other data are told apart."""
+    data, work, _ = made
+    sealed = parse_sealed(bundle.sealed().decode())
+    seed, read = bundle.manifest.how_made.seed, partial(read_image, limits=ReadLimits())
+    found = validation_part(data, sealed, seed=seed, read=read)
+    rows = [row for row in Cases.load(work / "cases").rows if row.part == "validation" and row.region != "phantom"]
+    assert {row.file_sha256 for row in found} == {row.file_sha256 for row in rows}
+    with pytest.raises(InvalidRequestError, match="other images"):
+        validation_part(data, sealed[1:], seed=seed + 1, read=read)
 
 
 def test_a_build_logs_that_it_opened_the_sealed_part(made: tuple[Path, Path, Path], bundle: Bundle) -> None:

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from irmsia.evaluation.bootstrap import group_bootstrap
 from irmsia.evaluation.metrics import accuracy, auroc, balanced_accuracy, recall
-from irmsia.evaluation.report import AnsweredImage, measure
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=30))
@@ -59,36 +58,8 @@ def test_a_perfect_share_has_the_exact_bound() -> None:
     assert half.low == pytest.approx(0.025 ** (1 / 6))
 
 
-def _image(number: int, term: str, p: float, decision: str) -> AnsweredImage:
-    return AnsweredImage(
-        region="chest",
-        term=term,
-        group=f"p{number}",
-        routed="chest" if number else "brain",
-        probabilities={"normal": 1 - p, "pneumonia": p},
-        decision=decision,
-        reason=None,
-        present=p > 0.5,
-    )
-
-
-def test_report_of_a_small_table() -> None:
-    """Every figure of four hand-made answers is what one counts by hand."""
-    images = [
-        _image(0, "normal", 0.1, "ACCEPT"),
-        _image(1, "pneumonia", 0.9, "ACCEPT"),
-        _image(2, "normal", 0.8, "ACCEPT"),
-        _image(3, "pneumonia", 0.6, "REFER"),
-    ]
-    values = {figure.name: figure.estimate.value for figure in measure(images)}
-    assert values["router accuracy"] == 0.75
-    assert values["chest pneumonia AUROC"] == 0.75
-    assert values["chest balanced accuracy"] == 0.75
-    assert values["chest ACCEPT share"] == 0.75
-    assert values["chest REFER share"] == 0.25
-    assert values["chest REFUSE share"] == 0
-    assert values["chest right among ACCEPT"] == pytest.approx(2 / 3)
-    assert values["chest sensitivity"] == 1
-    assert values["chest specificity"] == 0.5
-    referred = {figure.name: figure.estimate.value for figure in measure(images[3:])}
-    assert np.isnan(referred["chest right among ACCEPT"])
+def test_what_is_not_defined_is_null_with_a_reason() -> None:
+    """No NaN leaves the room."""
+    nothing = group_bootstrap(["a", "b"], lambda chosen: float("nan"), seed=1)
+    assert (nothing.value, nothing.low, nothing.high) == (None, None, None)
+    assert nothing.reason

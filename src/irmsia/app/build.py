@@ -19,11 +19,11 @@ from irmsia.app.evaluate import Judge, log_opening, measure_phantoms, measure_se
 from irmsia.app.verify import prove_bundle
 from irmsia.bundles.golden import GoldenRecord, PhantomSource, RealSource, make_record, write_records
 from irmsia.bundles.load import open_bundle
-from irmsia.bundles.manifest import HowMade, ManifestFields, Metric
+from irmsia.bundles.manifest import HowMade, ManifestFields, Metric, PartSize
 from irmsia.bundles.pack import pack_bundle, write_folder
 from irmsia.bundles.signing import Trust, key_id
 from irmsia.datasets.sealed import parse_sealed
-from irmsia.evaluation.report import Figure
+from irmsia.evaluation.measure import Figure
 from irmsia.findings.vocabulary import PHANTOM_REGION
 from irmsia.imaging.phantoms import GOLDEN_SEEDS, PHANTOM_VERSION, make_phantom, qa_set
 from irmsia.networks.diagnostic import MultiHeadDiagnosticModel
@@ -35,6 +35,7 @@ from irmsia.training.freeze import REFUSAL_FILE, Frozen, PartOutputs, freeze
 from irmsia.training.predict import predict
 from irmsia.training.recipe import Recipe
 from irmsia.training.starter import INTENDED_USE, LICENCE, LIMITATIONS, NAME, VERSION, starter_spec
+from irmsia.training.statements import STATEMENTS
 
 _LIBRARIES = ("torch", "timm", "onnx", "onnxscript", "numpy", "opencv-python-headless", "openvino")
 
@@ -138,13 +139,17 @@ def _fields(recipe: Recipe, frozen: Frozen, figures: Sequence[Figure], *, made: 
         preprocessing=starter_spec(recipe.size),
         rules=frozen.rules,
         limitations=LIMITATIONS,
-        metrics=tuple(_metric(figure) for figure in figures if np.isfinite(figure.estimate.value)),
+        metrics=tuple(metric for figure in figures if (metric := _metric(figure)) is not None),
         how_made=made,
+        statements=STATEMENTS,
     )
 
 
-def _metric(figure: Figure) -> Metric:
+def _metric(figure: Figure) -> Metric | None:
+    """Null where the value or a bound is not defined: a manifest holds finite numbers only."""
     estimate = figure.estimate
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return None
     return Metric(
         name=figure.name,
         value=round(estimate.value, 4),
@@ -153,6 +158,21 @@ def _metric(figure: Figure) -> Metric:
         n=estimate.n,
         groups=estimate.groups,
         part="test",
+        region=figure.region,
+        term=figure.term,
+    )
+
+
+def part_sizes(rows: Sequence[CaseRow]) -> tuple[PartSize, ...]:
+    """Images and groups of every term in every part, sorted."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        groups.setdefault((row.region, row.term, row.part), []).append(row.group)
+    return tuple(
+        PartSize.model_validate(
+            {"part": part, "region": region, "term": term, "images": len(held), "groups": len(set(held))}
+        )
+        for (region, term, part), held in sorted(groups.items())
     )
 
 
@@ -167,4 +187,5 @@ def _how_made(recipe: Recipe, cases: Cases, model: MultiHeadDiagnosticModel, sea
         libraries={name: version(name).split("+")[0] for name in _LIBRARIES},
         parameters=sum(value.numel() for value in model.parameters()),
         architecture=recipe.backbone,
+        parts=part_sizes(cases.rows),
     )

@@ -1,38 +1,39 @@
-"""Measures a bundle on its own sealed test part and on phantoms: ``python -m irmsia.app.evaluate --data DIR``.
+"""Evaluates a bundle on a part of the collected sets, or a table of anybody's predictions.
 
 No torch: what is measured is the bundle as it serves (its graph on the runtime at fp32, its thresholds, its decisions).
 """
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import hashlib
-import math
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
-from irmsia.bundles.load import load_bundle
+from irmsia import __version__
+from irmsia.bundles.load import Bundle, load_bundle
 from irmsia.bundles.signing import read_trust
-from irmsia.bundles.store import STARTER
+from irmsia.bundles.store import BundleStore
 from irmsia.datasets.opening import record_opening
-from irmsia.datasets.samples import STARTER_SOURCES, Sample, list_samples
+from irmsia.datasets.parts import PartSample, sealed_part, validation_part
 from irmsia.datasets.sealed import SealedSample, parse_sealed
-from irmsia.errors import InvalidRequestError, IrmsiaError
-from irmsia.evaluation.report import AnsweredImage, Figure, measure
+from irmsia.evaluation.answered import AnsweredImage, split_by_region
+from irmsia.evaluation.measure import Figure, RegionReport, measure, measure_routing
+from irmsia.evaluation.prediction_table import read_predictions
+from irmsia.evaluation.report import Evaluation
 from irmsia.findings.calibration import apply_calibration
+from irmsia.findings.conformal import conformal_terms
 from irmsia.findings.decision import NetworkOutputs, Verdict, decide
 from irmsia.findings.refusal import RefusalScores
 from irmsia.findings.rules import ModelRules
 from irmsia.findings.types import State
-from irmsia.imaging.digest import input_digest
+from irmsia.findings.vocabulary import PHANTOM_REGION
 from irmsia.imaging.phantoms import Phantom, qa_set
 from irmsia.imaging.preprocess import Prepared, PreprocessSpec
 from irmsia.imaging.read import read_image
@@ -41,6 +42,10 @@ from irmsia.inference.model import make_model, network_outputs
 from irmsia.inference.pipeline import make_facts
 from irmsia.settings.limits import ReadLimits
 from irmsia.settings.tree import Settings
+
+ACTIVE = "active"
+PartName = Literal["test", "validation"]
+Item = TypeVar("Item")
 
 Infer = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
 """From a batch (1, C, S, S) to the graph's named outputs."""
@@ -78,8 +83,101 @@ class Judge:
         return Judgement(image, prepared, outputs, verdict)
 
 
-def answered(judge: Judge, content: bytes, *, region: str, term: str, group: str) -> AnsweredImage:
-    """Return what evaluation needs of one image; probabilities of the true region are given on a refusal as well."""
+class Progress(Protocol):
+    """Gives items back one by one and may count them where people see it."""
+
+    def __call__(self, items: Sequence[Item], word: str) -> Iterable[Item]:
+        """The ``items``; ``word`` says what is done with them."""
+        ...
+
+
+def silent(items: Sequence[Item], word: str) -> Iterable[Item]:
+    """No progress is shown."""
+    return items
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An evaluation with the images that a bundle answered for it; none where a table was given."""
+
+    evaluation: Evaluation
+    images: tuple[AnsweredImage, ...]
+
+
+def evaluate_bundle(
+    settings: Settings, name: str, data: Path, *, part: PartName, command: str, progress: Progress = silent
+) -> Answered:
+    """Answer a part of the starter's sets with a bundle, and measure it. Phantoms are measured beside it.
+
+    Opening the test part is entered in ``IRMSIA_HOME/seal.jsonl`` before its first image is answered.
+
+    Args:
+        settings: the tree.
+        name: folder of a bundle, ``active``, or a name or id as `BundleStore.load` takes it.
+        data: folder that holds the collected sets.
+        part: ``test`` (sealed) or ``validation``.
+        command: as given, for the report.
+        progress: where it is shown.
+
+    Raises:
+        ModelNotFoundError, BundleRejectedError: there is no such bundle, or it is not to be trusted.
+        InvalidRequestError: the folder does not hold the part, or the log of openings was changed.
+        InputError: an image cannot be read.
+    """
+    bundle = find_bundle(settings.home, name)
+    sealed = parse_sealed(bundle.sealed().decode("utf-8"))
+    if part == "test":
+        samples = sealed_part(data, sealed, partial(progress, word="finding the sealed part"))
+        opened = log_opening(settings.home, bundle.sealed(), bundle.id)
+    else:
+        seed, track = bundle.manifest.how_made.seed, partial(progress, word="finding the validation part")
+        samples, opened = validation_part(data, sealed, seed=seed, read=_read, track=track), None
+    model = make_model(bundle)
+    judge = Judge(model.rules, model.scorer, bundle.manifest.preprocessing, model.compiled.open_session().infer)
+    images = answer_part(judge, data, samples, progress) + answer_phantoms(judge, qa_set())
+    manifest = bundle.manifest
+    facts = (
+        ("command", f"`{command}`"),
+        ("bundle", f"{manifest.name} {manifest.version}, `{bundle.id}`"),
+        ("computed by", f"irmsia {__version__}, {model.runtime} at {model.compiled.precision.value}"),
+        ("part", _part_fact(part, samples, sealed)),
+        ("data digest", f"`{data_digest(samples)}`"),
+        ("date", _now()),
+        *((("opened", f"the sealed part has now been opened {opened} time(s) on this machine"),) if opened else ()),
+    )
+    title = f"{manifest.name} {manifest.version} on its {'sealed test' if part == 'test' else part} part"
+    return Answered(_evaluate(title, facts, images, limitations=manifest.limitations, references=True), tuple(images))
+
+
+def evaluate_table(path: Path, *, command: str) -> Answered:
+    """Measure a table of predictions (`irmsia.evaluation.prediction_table`), whoever made them.
+
+    Raises:
+        InputError, InvalidRequestError: as `read_predictions`; what makes no sense as predictions of one region.
+    """
+    images = read_predictions(path)
+    facts = (
+        ("command", f"`{command}`"),
+        ("computed by", f"irmsia {__version__}"),
+        ("table", f"{len(images)} rows, `{hashlib.sha256(path.read_bytes()).hexdigest()}`"),
+        ("date", _now()),
+    )
+    return Answered(_evaluate("Predictions of a table", facts, images), ())
+
+
+def find_bundle(home: Path, name: str) -> Bundle:
+    """The bundle of a folder, ``active``, or a name or id.
+
+    Raises:
+        ModelNotFoundError, BundleRejectedError: there is none, or it is not to be trusted.
+    """
+    if name != ACTIVE and Path(name).is_dir():
+        return load_bundle(Path(name), read_trust(home))
+    return BundleStore(home).load(None if name == ACTIVE else name)
+
+
+def answered(judge: Judge, content: bytes, *, region: str, term: str, group: str, name: str = "") -> AnsweredImage:
+    """What evaluation needs of one image; the true region's probabilities and set are given on a refusal, too."""
     judgement = judge.judge(content)
     rules, verdict = judge.rules, judgement.verdict
     own = rules.group(region)
@@ -88,106 +186,115 @@ def answered(judge: Judge, content: bytes, *, region: str, term: str, group: str
         region=region,
         term=term,
         group=group,
-        routed=rules.router.regions[int(np.argmax(judgement.outputs.router))],
         probabilities=dict(zip(own.terms, probabilities.tolist(), strict=True)),
+        id=name,
+        routed=rules.router.regions[int(np.argmax(judgement.outputs.router))],
         decision=verdict.decision.value,
         reason=None if verdict.reason is None else verdict.reason.value,
         present=any(finding.state is State.PRESENT for finding in verdict.findings),
+        conformal_set=conformal_terms(own, probabilities),
     )
 
 
-def sealed_images(data: Path, sealed: Sequence[SealedSample]) -> Iterator[tuple[Sample, bytes, str]]:
-    """Yield (sample, content, group) of every sealed file that lies under ``data``.
+def answer_part(
+    judge: Judge, data: Path, samples: Sequence[PartSample], progress: Progress = silent
+) -> list[AnsweredImage]:
+    """Answer every sample's file; an image is named by its file's SHA-256.
 
     Raises:
-        InvalidRequestError: not one is there.
+        InputError: a file cannot be read as an image.
     """
-    groups = {row.file_sha256: row.group for row in sealed}
-    found = False
-    for sample in (sample for layout in STARTER_SOURCES for sample in list_samples(data, layout)):
-        content = (data / sample.path).read_bytes()
-        group = groups.get(input_digest(content))
-        if group is not None:
-            found = True
-            yield sample, content, group
-    if not found:
-        raise InvalidRequestError("no file of the sealed list lies in the data folder")
+    return [
+        answered(
+            judge,
+            (data / row.sample.path).read_bytes(),
+            region=row.sample.region,
+            term=row.sample.term,
+            group=row.group,
+            name=row.file_sha256,
+        )
+        for row in progress(samples, word="answering")
+    ]
+
+
+def answer_phantoms(judge: Judge, phantoms: Sequence[Phantom]) -> list[AnsweredImage]:
+    """Answer phantoms, each its own group."""
+    return [
+        answered(
+            judge,
+            phantom.data,
+            region=PHANTOM_REGION,
+            term=phantom.truth.expected_term,
+            group=phantom.name,
+            name=phantom.name,
+        )
+        for phantom in phantoms
+    ]
 
 
 def measure_sealed(judge: Judge, data: Path, sealed: Sequence[SealedSample]) -> list[Figure]:
-    """Return the figures of the sealed test part, with intervals by patient or cluster."""
-    return measure(
-        [
-            answered(judge, content, region=sample.region, term=sample.term, group=group)
-            for sample, content, group in sealed_images(data, sealed)
-        ]
-    )
+    """Return the figures of the sealed test part, the router's first, with intervals by patient or cluster.
+
+    Raises:
+        InvalidRequestError: no sealed file lies under ``data``.
+    """
+    return _evaluate("", (), answer_part(judge, data, sealed_part(data, sealed))).figures()
 
 
 def measure_phantoms(judge: Judge, phantoms: Sequence[Phantom]) -> list[Figure]:
-    """Return the figures of phantoms, each its own group; the router's share counts how many it would tell."""
-    return measure(
-        [
-            answered(judge, phantom.data, region="phantom", term=phantom.truth.expected_term, group=phantom.name)
-            for phantom in phantoms
-        ]
-    )[1:]  # the router's accuracy belongs to real images
-
-
-def measure_bundle(path: Path, data: Path, home: Path) -> tuple[list[Figure], int]:
-    """Open the sealed part for the bundle at ``path``: its figures and how often the part has been opened now.
-
-    Raises:
-        BundleRejectedError: the bundle is not whole, not signed by a trusted key or not loadable.
-        InvalidRequestError: the data folder does not hold the sealed images.
-    """
-    bundle = load_bundle(path, read_trust(home))
-    model = make_model(bundle)
-    session = model.compiled.open_session()
-    judge = Judge(model.rules, model.scorer, bundle.manifest.preprocessing, session.infer)
-    figures = measure_sealed(judge, data, parse_sealed(bundle.sealed().decode("utf-8")))
-    opened = log_opening(home, bundle.sealed(), bundle.id)
-    return figures + measure_phantoms(judge, qa_set()), opened
+    """Return the figures of phantoms; they are told by their tags, so the router's accuracy is none of them."""
+    return [figure for report in _reports(answer_phantoms(judge, phantoms)) for figure in report.figures]
 
 
 def log_opening(home: Path, sealed: bytes, bundle: str) -> int:
-    """Enter in this machine's log that ``bundle`` was measured on the part that ``sealed`` lists; how often it was now.
+    """Enter in this machine's log that ``bundle`` is measured on the part that ``sealed`` lists; how often it was now.
 
     Raises:
         InvalidRequestError: the log's chain is broken.
     """
-    when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     digest = hashlib.sha256(sealed).hexdigest()
-    return record_opening(home / "seal.jsonl", sealed_digest=digest, bundle=bundle, when=when)
+    return record_opening(home / "seal.jsonl", sealed_digest=digest, bundle=bundle, when=_now())
 
 
-def make_table(figures: Sequence[Figure]) -> Table:
-    """Return the figures as a table."""
-    table = Table("figure", "value", "95 % interval", "images", "groups", title="sealed test part and phantoms")
-    for figure in figures:
-        estimate = figure.estimate
-        interval, value = f"[{estimate.low:.3f}, {estimate.high:.3f}]", f"{estimate.value:.3f}"
-        if not math.isfinite(estimate.value):
-            interval, value = "no such case", "-"
-        table.add_row(figure.name, value, interval, str(estimate.n), str(estimate.groups))
-    return table
+def data_digest(samples: Sequence[PartSample]) -> str:
+    """SHA-256 over the sorted lines ``file digest, region, term, group`` of a part."""
+    lines = sorted(f"{row.file_sha256} {row.sample.region} {row.sample.term} {row.group}" for row in samples)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the figures; 0 done, 1 failed."""
-    parser = argparse.ArgumentParser(prog="irmsia.app.evaluate", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder that holds the collected sets")
-    parser.add_argument("--bundle", type=Path, default=STARTER, help="the bundle's folder (the starter)")
-    given = parser.parse_args(arguments)
-    try:
-        figures, opened = measure_bundle(given.bundle, given.data, Settings().home)
-    except IrmsiaError as error:
-        print(f"{error.code}: {error.message}", file=sys.stderr)
-        return 1
-    Console().print(make_table(figures))
-    print(f"the sealed part has been opened {opened} time(s) on this machine")
-    return 0
+def _evaluate(
+    title: str,
+    facts: tuple[tuple[str, str], ...],
+    images: Sequence[AnsweredImage],
+    *,
+    limitations: tuple[str, ...] = (),
+    references: bool = False,
+) -> Evaluation:
+    real = [image for image in images if image.region != PHANTOM_REGION]
+    return Evaluation(
+        title=title,
+        facts=facts,
+        regions=tuple(_reports(images)),
+        routing=measure_routing(split_by_region(real)) if real else None,
+        limitations=limitations,
+        references=references,
+    )
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _reports(images: Sequence[AnsweredImage]) -> list[RegionReport]:
+    return [measure(predictions) for predictions in split_by_region(images)]
+
+
+def _part_fact(part: PartName, samples: Sequence[PartSample], sealed: Sequence[SealedSample]) -> str:
+    if part == "test":
+        return f"test, sealed before training: {len(samples)} of {len(sealed)} listed images are at hand"
+    return (
+        f"validation: {len(samples)} images; calibration and thresholds were fixed on them, so this flatters the model"
+    )
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+_read = partial(read_image, limits=ReadLimits())

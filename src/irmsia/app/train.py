@@ -20,10 +20,11 @@ from irmsia.app.build import build_bundle
 from irmsia.bundles.signing import PACKAGE_KEYS, machine_key, make_key, public_pem
 from irmsia.bundles.store import STARTER
 from irmsia.datasets.grouping import group_samples
-from irmsia.datasets.samples import STARTER_SOURCES, Sample, list_samples
+from irmsia.datasets.parts import list_sources, part_groups
+from irmsia.datasets.samples import Sample
 from irmsia.datasets.scan import ScannedSample, copies_of_sealed, scan_sample, sealed_row
-from irmsia.datasets.sealed import SealedSample, group_digest, read_sealed, write_sealed
-from irmsia.datasets.split import Part, group_key, split_samples
+from irmsia.datasets.sealed import read_sealed, write_sealed
+from irmsia.datasets.split import Part, group_key
 from irmsia.errors import InvalidRequestError, IrmsiaError
 from irmsia.imaging.phantoms import FIRST_TRAINING_SEED, Phantom, make_phantom
 from irmsia.imaging.read import read_image
@@ -57,7 +58,7 @@ def prepare(data: Path, work: Path, *, recipe: Recipe, committed: Path | None, d
         InvalidRequestError: the data hold such copies; they would be learnt from and then be asked in the test.
     """
     work.mkdir(parents=True, exist_ok=True)
-    listed = [sample for layout in STARTER_SOURCES for sample in list_samples(data, layout)]
+    listed = list_sources(data)
     scanned = {sample.path: scan_sample(sample, data, _read) for sample in listed}
     samples = group_samples(listed, lambda sample: scanned[sample.path].picture)
     sealed = read_sealed(committed) if committed is not None else ()
@@ -66,7 +67,7 @@ def prepare(data: Path, work: Path, *, recipe: Recipe, committed: Path | None, d
         names = ", ".join(sample.path for sample in copies[:10])
         raise InvalidRequestError(f"{len(copies)} copies of sealed images (--drop-sealed leaves them out): {names}")
     samples = [sample for sample in samples if sample not in copies]
-    parts = split_samples(samples, seed=recipe.seed, fixed=_kept(samples, sealed))
+    parts = part_groups(samples, sealed, seed=recipe.seed)
     _seal(work / SEALED, samples, parts, scanned)
     spec = starter_spec(recipe.size)
     cases = [
@@ -149,12 +150,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--drop-sealed", action="store_true", help="leave out copies of sealed images, else stop")
     parser.add_argument("--stage", choices=("all", "prepare", "fit", "build"), default="all")
     return parser
-
-
-def _kept(samples: Sequence[Sample], sealed: Sequence[SealedSample]) -> dict[str, Part]:
-    """Return the groups that a committed list has sealed already."""
-    groups = {row.group for row in sealed}
-    return {group_key(sample): "test" for sample in samples if group_digest(sample.source, sample.group) in groups}
 
 
 def _seal(path: Path, samples: Sequence[Sample], parts: dict[str, Part], scanned: dict[str, ScannedSample]) -> None:

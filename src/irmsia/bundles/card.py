@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from irmsia import DISCLAIMER
+from irmsia.bundles.claim import claim_rows
 from irmsia.bundles.manifest import ManifestFields, Metric
 from irmsia.findings.rules import IntendedUse, LabelGroup, OperatingPoint, Refusal, conformal_space
 
@@ -21,6 +22,7 @@ def make_card(fields: ManifestFields) -> str:
         ("Terms", "\n\n".join(map(_group, fields.rules.groups))),
         ("Thresholds", _thresholds(fields)),
         ("What the numbers mean", _meaning()),
+        ("CLAIM 2024", _claim(fields)),
     )
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections)
     return f"# {fields.name} {fields.version}\n\n**{DISCLAIMER}**\n\n{body}\n"
@@ -102,23 +104,63 @@ def _how_made(fields: ManifestFields) -> str:
 
 
 def _data(fields: ManifestFields) -> str:
-    return (
-        f"Digest of the data: `{fields.how_made.data_digest}`. The test part was sealed before training; digest of its "
-        f"list (`sealed.jsonl`): `{fields.how_made.sealed_digest}`."
+    made = fields.how_made
+    digests = (
+        f"Digest of the data: `{made.data_digest}`. The test part was sealed before training; digest of its "
+        f"list (`sealed.jsonl`): `{made.sealed_digest}`."
     )
+    rows = [(row.region, row.term, row.part, str(row.images), str(row.groups)) for row in made.parts]
+    return f"{digests}\n\n{_table(('region', 'term', 'part', 'images', 'groups'), rows)}" if rows else digests
 
 
 def _measured(fields: ManifestFields) -> str:
     if not fields.metrics:
         return "Nothing was measured."
-    return "Intervals are 95 %, by patient or by cluster of near-duplicates.\n\n" + _table(
-        ("metric", "part", "value", "interval", "images", "groups"), map(_metric_row, fields.metrics)
-    )
+    regions = dict.fromkeys(metric.region for metric in fields.metrics if metric.region is not None)
+    others = [metric for metric in fields.metrics if metric.region is None]
+    blocks = ["Intervals are 95 %, by patient or by cluster of near-duplicates."]
+    blocks += [_figures(others)] if others else []
+    blocks += [block for region in regions for block in _of_region(fields, region)]
+    return "\n\n".join(blocks)
+
+
+def _of_region(fields: ManifestFields, region: str) -> Iterable[str]:
+    """Two tables: one column a term, then what concerns all terms."""
+    own = [metric for metric in fields.metrics if metric.region == region]
+    terms = list(dict.fromkeys(metric.term for metric in own if metric.term is not None))
+    yield f"### {region}, measured"
+    if terms:
+        yield "One class against the others: value, interval, images/groups that take part."
+        yield _by_term(own, terms)
+    if overall := [metric for metric in own if metric.term is None]:
+        yield _figures(overall)
+
+
+def _by_term(metrics: Sequence[Metric], terms: Sequence[str]) -> str:
+    cells = {(metric.name, metric.term): _cell(metric) for metric in metrics}
+    names = dict.fromkeys(metric.name for metric in metrics if metric.term is not None)
+    return _table(("", *terms), ((name, *(cells.get((name, term), "not defined") for term in terms)) for name in names))
+
+
+def _cell(metric: Metric) -> str:
+    return f"{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]; {metric.n}/{metric.groups}"
+
+
+def _figures(metrics: Iterable[Metric]) -> str:
+    return _table(("metric", "part", "value", "interval", "images", "groups"), map(_metric_row, metrics))
 
 
 def _metric_row(metric: Metric) -> tuple[str, ...]:
     interval = f"{metric.low:.4g} to {metric.high:.4g}"
     return metric.name, metric.part, f"{metric.value:.4g}", interval, str(metric.n), str(metric.groups)
+
+
+def _claim(fields: ManifestFields) -> str:
+    return (
+        "Items of the Checklist for Artificial Intelligence in Medical Imaging, in this project's words. This table is "
+        f"generated: what the manifest does not hold is said to be missing.\n\n"
+        f"{_table(('item', 'asks for', 'here'), claim_rows(fields))}"
+    )
 
 
 def _group(group: LabelGroup) -> str:

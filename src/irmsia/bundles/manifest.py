@@ -11,6 +11,7 @@ from irmsia.imaging.preprocess import PreprocessSpec
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+PartName = Literal["train", "validation", "test", "external"]
 
 INT8_MODEL_FILE = "models/model.int8.onnx"
 """Where a bundle keeps its INT8 network, if it has one."""
@@ -28,7 +29,10 @@ class FileEntry(_Part):
 
 
 class Metric(_Part):
-    """A measured number with its 95 % interval; ``n`` images in ``groups`` patients or clusters."""
+    """A measured number with its 95 % interval; ``n`` images in ``groups`` patients or clusters.
+
+    ``region`` and ``term``: what it is of; null where it concerns all of them.
+    """
 
     name: str
     value: Finite
@@ -36,11 +40,23 @@ class Metric(_Part):
     high: Finite
     n: int
     groups: int
-    part: Literal["train", "validation", "test", "external"]
+    part: PartName
+    region: str | None = None
+    term: str | None = None
+
+
+class PartSize(_Part):
+    """How many images of how many patients or clusters one part holds of one term."""
+
+    part: PartName
+    region: str
+    term: str
+    images: Annotated[int, Field(ge=0)]
+    groups: Annotated[int, Field(ge=0)]
 
 
 class HowMade(_Part):
-    """What is needed to make the bundle again."""
+    """What is needed to make the bundle again; ``parts``: what it was made and measured on, where its maker says."""
 
     software: str
     seed: int
@@ -50,10 +66,14 @@ class HowMade(_Part):
     libraries: dict[str, str]
     parameters: int
     architecture: str
+    parts: tuple[PartSize, ...] = ()
 
 
 class ManifestFields(_Part):
-    """Everything a bundle's maker states; `Manifest` adds the digests. Schema version 1."""
+    """Everything a bundle's maker states; `Manifest` adds the digests. Schema version 1.
+
+    ``statements``: what only the maker can say, by item of the CLAIM checklist (`irmsia.bundles.claim`).
+    """
 
     schema_version: Literal[1] = 1
     task: Literal["classification"] = "classification"
@@ -67,6 +87,7 @@ class ManifestFields(_Part):
     limitations: tuple[str, ...]
     metrics: tuple[Metric, ...]
     how_made: HowMade
+    statements: dict[str, str] = Field(default_factory=dict)
 
 
 class Manifest(ManifestFields):

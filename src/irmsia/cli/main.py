@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 
 from irmsia import DISCLAIMER, __version__, telemetry
-from irmsia.cli import diagnose, health, image, models, qa, registry, serve, verify
+from irmsia.cli import diagnose, evaluate, health, image, models, qa, registry, serve, verify
 from irmsia.cli.consoles import fail
 from irmsia.errors import InternalError, IrmsiaError, from_system
 
@@ -29,6 +29,7 @@ health.register(app)
 qa.register(app)
 verify.register(app)
 registry.register(models.app)
+evaluate.register(app)
 app.add_typer(models.app)
 app.add_typer(image.app)
 

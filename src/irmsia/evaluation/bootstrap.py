@@ -1,24 +1,18 @@
-"""Intervals by resampling whole patients or clusters: images of one patient are no independent draws."""
+"""The interval of any metric by resampling whole patients or clusters: images of one patient are no independent draws.
+
+`irmsia.evaluation.resampling` does the same for metrics that are written for all draws at once.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-_LEVEL = 0.95
+from irmsia.evaluation.estimate import EXACT, TAIL, Estimate, bounded, exact_bounds, undefined
+
 _DRAWS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A value with its 95 % interval, from ``n`` images in ``groups`` patients or clusters."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    groups: int
 
 
 def group_bootstrap(
@@ -26,10 +20,8 @@ def group_bootstrap(
 ) -> Estimate:
     """Return a metric with its percentile interval over resampled groups.
 
-    Draws in which the metric is not defined (a class is missing) are left out; where none is left the interval is 0..1.
-    (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8.) A share of exactly 0 or 1 does
-    not vary between draws; its other end is the exact binomial bound on the groups that take part (Clopper and Pearson,
-    1934).
+    Draws in which the metric is not defined (a class is missing) are left out. A share of exactly 0 or 1 does not vary
+    between draws; its other end is the exact binomial bound on the groups that take part.
 
     Args:
         groups: (n,) the group of each image.
@@ -38,20 +30,18 @@ def group_bootstrap(
         draws: how many.
     """
     members = _members(groups)
-    order = np.random.default_rng(seed)
-    values = [metric(_draw(members, order)) for _ in range(draws)] if members else []
-    defined = [value for value in values if np.isfinite(value)]
-    tail = (1 - _LEVEL) / 2
-    low, high = np.quantile(defined, [tail, 1 - tail]) if defined else (0.0, 1.0)
     value = metric(np.arange(len(groups)))
-    if low == high and value in (0.0, 1.0):
-        low, high = _exact(value, sum(np.isfinite(metric(one)) for one in members) or len(members))
-    return Estimate(value=value, low=float(low), high=float(high), n=len(groups), groups=len(members))
-
-
-def _exact(share: float, groups: int) -> tuple[float, float]:
-    bound = float(((1 - _LEVEL) / 2) ** (1 / groups))
-    return (bound, 1.0) if share == 1.0 else (0.0, 1 - bound)
+    if not np.isfinite(value):
+        return undefined("not defined on these images", n=len(groups), groups=len(members))
+    order = np.random.default_rng(seed)
+    values = [metric(_draw(members, order)) for _ in range(draws)]
+    drawn = np.array([value for value in values if np.isfinite(value)])
+    point = Estimate(value=float(value), low=None, high=None, n=len(groups), groups=len(members))
+    if value in (0.0, 1.0) and not np.any(drawn != value):
+        low, high = exact_bounds(value, sum(np.isfinite(metric(one)) for one in members) or len(members))
+        return Estimate(value=float(value), low=low, high=high, n=len(groups), groups=len(members), method=EXACT)
+    low, high = np.quantile(drawn, [TAIL, 1 - TAIL]) if len(drawn) else (np.nan, np.nan)
+    return bounded(point, float(low), float(high), reason="not defined in any resample")
 
 
 def _members(groups: Sequence[str]) -> list[NDArray[np.int64]]:

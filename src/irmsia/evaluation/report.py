@@ -1,149 +1,232 @@
-"""The figures that a classification bundle is judged by, from answered images."""
+"""The report of an evaluation as a page for people (Markdown) and as an object for programs (JSON)."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from irmsia.evaluation.bootstrap import Estimate, group_bootstrap
-from irmsia.evaluation.metrics import accuracy, auroc, balanced_accuracy, recall, share
+from irmsia import DISCLAIMER
+from irmsia.evaluation.estimate import Estimate
+from irmsia.evaluation.measure import Figure, RegionReport
+from irmsia.findings.arrays import Array
 
-NORMAL = "normal"
+REFERENCES = Path(__file__).parent / "reference_figures.csv"
+
+_MOST_POINTS = 500
+
+QUICK = (
+    ("balanced accuracy", "balanced accuracy"),
+    ("macro AUROC", "macro AUROC"),
+    ("sensitivity *", "operating point sensitivity"),
+    ("specificity *", "operating point specificity"),
+    ("ACCEPT", "ACCEPT share"),
+    ("right among ACCEPT", "right among ACCEPT"),
+    ("conformal coverage", "conformal coverage"),
+)
+
+_METHODS = """
+- Truth is the collection's label. What was said is the most probable term of the true region's terms, over all images,
+  refused ones among them, unless a line says otherwise.
+- Intervals: cluster bootstrap with {draws} draws of whole patients or clusters (percentiles); AUROC of one class:
+  DeLong where every group gives one image, else Obuchowski's clustered form, on the logit scale; shares of exactly 0
+  or 1: exact binomial bound over groups, which other figures of exactly 1 borrow. `?`: unbounded. Intervals tell how
+  far the figure would move with other patients of the same source, nothing about another hospital.
+- PPV, NPV, F1, AUPRC, accuracy, net benefit and calibration hold at the class ratio of these images only.
+- Brier score: squared distance summed over the terms, 0 to 2. Log loss: natural logarithm. Slope 1 and intercept 0 are
+  perfect; the intercept is at slope 1.
+- ECE: ten bins of equal width, of the most probable term or of p(abnormal). `ECE if calibrated` is what a perfectly
+  calibrated model shows on as many images by chance (median and central 95 %): an ECE within it says nothing against
+  the calibration.
+- Conformal coverage: the share of sets that hold the truth. The promise is for one image a group.
+- AURC: the mean, over the images, of the error rate among the images at least as confident; small is good.
+- Decision curve: true positives less false positives weighed by the odds of the threshold, a share of all images.
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class AnsweredImage:
-    """One image with its truth and what the model answered.
+class Evaluation:
+    """All that a report says.
 
     Attributes:
-        region: true region.
-        term: true term.
-        group: patient or cluster.
-        routed: the router's largest region.
-        probabilities: calibrated, of the true region's terms.
-        decision: ACCEPT, REFER or REFUSE.
-        reason: of a decision other than ACCEPT.
-        present: whether an abnormal term was PRESENT; False on REFUSE.
+        title: its first line.
+        facts: what was measured, how, on what and when: (name, text) rows of its head.
+        regions: one report a region.
+        routing: the router's figure, null where nobody routed.
+        limitations: sentences of the model's maker.
+        references: whether others' figures are named for orientation.
     """
 
-    region: str
-    term: str
-    group: str
-    routed: str
-    probabilities: dict[str, float]
-    decision: str
-    reason: str | None
-    present: bool
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    regions: tuple[RegionReport, ...]
+    routing: Figure | None = None
+    limitations: tuple[str, ...] = ()
+    references: bool = False
 
-    def said(self) -> str:
-        """Return the most probable term."""
-        return max(self.probabilities, key=lambda term: self.probabilities[term])
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A named estimate."""
-
-    name: str
-    estimate: Estimate
+    def figures(self) -> list[Figure]:
+        """Every figure, the router's first."""
+        own = [figure for region in self.regions for figure in region.figures]
+        return own if self.routing is None else [self.routing, *own]
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Answered images as columns, so that a thousand draws cost little: all (n,), ``probabilities`` by term."""
-
-    terms: tuple[str, ...]
-    truth: NDArray[np.str_]
-    said: NDArray[np.str_]
-    decision: NDArray[np.str_]
-    routed: NDArray[np.bool_]
-    present: NDArray[np.bool_]
-    probabilities: dict[str, NDArray[np.float64]]
-
-    @classmethod
-    def of(cls, images: Sequence[AnsweredImage]) -> "_Table":
-        terms = tuple(images[0].probabilities)
-        shared = [term for term in terms if all(term in image.probabilities for image in images)]
-        return cls(
-            terms=terms,
-            truth=np.array([image.term for image in images]),
-            said=np.array([image.said() for image in images]),
-            decision=np.array([image.decision for image in images]),
-            routed=np.array([image.routed == image.region for image in images]),
-            present=np.array([image.present for image in images]),
-            probabilities={term: np.array([image.probabilities[term] for image in images]) for term in shared},
-        )
-
-    def take(self, chosen: NDArray[np.int64]) -> "_Table":
-        return _Table(
-            terms=self.terms,
-            truth=self.truth[chosen],
-            said=self.said[chosen],
-            decision=self.decision[chosen],
-            routed=self.routed[chosen],
-            present=self.present[chosen],
-            probabilities={term: values[chosen] for term, values in self.probabilities.items()},
-        )
+def to_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Every number; what is not defined is null beside a reason."""
+    return {
+        "schema_version": 1,
+        "title": evaluation.title,
+        "facts": dict(evaluation.facts),
+        "router": None if evaluation.routing is None else evaluation.routing.estimate.to_json(),
+        "regions": {report.region: _region_to_json(report) for report in evaluation.regions},
+        "limitations": list(evaluation.limitations),
+        "disclaimer": DISCLAIMER,
+    }
 
 
-Metric = Callable[[_Table], float]
-
-
-def measure(images: Sequence[AnsweredImage], *, seed: int = 0) -> list[Figure]:
-    """Return every figure of every region, with intervals by patient or cluster."""
-    figures = _figures("", images, {"router accuracy": lambda table: share(table.routed)}, seed)
-    for region in dict.fromkeys(image.region for image in images):
-        own = [image for image in images if image.region == region]
-        figures += _figures(f"{region} ", own, _metrics(tuple(own[0].probabilities)), seed)
-    return figures
-
-
-def _figures(prefix: str, images: Sequence[AnsweredImage], metrics: dict[str, Metric], seed: int) -> list[Figure]:
-    table, groups = _Table.of(images), [image.group for image in images]
-    return [
-        Figure(
-            f"{prefix}{name}",
-            group_bootstrap(groups, lambda chosen, metric=metric: metric(table.take(chosen)), seed=seed),  # type: ignore[misc]
-        )
-        for name, metric in metrics.items()
+def to_markdown(evaluation: Evaluation, figure_of: Callable[[str], str | None]) -> str:
+    """The page. ``figure_of`` gives the file name of a region's figure, null for none."""
+    sections = [
+        f"# {evaluation.title}",
+        f"**{DISCLAIMER}**",
+        _table(("", ""), evaluation.facts),
+        *_in_a_hurry(evaluation),
     ]
+    for report in evaluation.regions:
+        sections += _region(report, figure_of(report.region), references=evaluation.references)
+    if evaluation.limitations:
+        sections += ["## Limitations", "\n".join(f"- {sentence}" for sentence in evaluation.limitations)]
+    sections += ["## How the numbers were made", _methods(evaluation)]
+    return "\n\n".join(sections) + "\n"
 
 
-def _metrics(terms: tuple[str, ...]) -> dict[str, Metric]:
-    """Return the metrics that suit a region's terms."""
-    metrics: dict[str, Metric] = {f"{term} AUROC": _auroc_of(term) for term in terms if term != NORMAL}
-    metrics["balanced accuracy"] = lambda table: balanced_accuracy(table.truth, table.said)
-    metrics["accuracy"] = lambda table: accuracy(table.truth, table.said)
-    metrics |= {f"{term} recall": _recall_of(term) for term in terms}
-    metrics |= {"sensitivity": _sensitivity, "specificity": _specificity}
-    metrics |= {f"{decision} share": _share_of(decision) for decision in ("ACCEPT", "REFER", "REFUSE")}
-    metrics["right among ACCEPT"] = _right_among_accepted
-    return metrics
+def show(estimate: Estimate | None) -> str:
+    """``0.970 [0.953, 0.985]``; ``-`` for what is not defined."""
+    if estimate is None or estimate.value is None:
+        return "-"
+    low, high = ("?" if bound is None else _number(bound) for bound in (estimate.low, estimate.high))
+    return f"{_number(estimate.value)} [{low}, {high}]"
 
 
-def _right_among_accepted(table: _Table) -> float:
-    """Of the accepted images, the share whose most probable term is the truth; NaN where none is accepted."""
-    return share((table.said == table.truth)[table.decision == "ACCEPT"])
+def _number(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.3g}"
 
 
-def _auroc_of(term: str) -> Metric:
-    return lambda table: auroc(table.truth == term, table.probabilities[term])
+def _region_to_json(report: RegionReport) -> dict[str, Any]:
+    curves = report.curves
+    return {
+        "n": report.n,
+        "groups": report.groups,
+        "draws": report.draws,
+        "terms": list(report.terms),
+        "classes": [asdict(row) for row in report.classes],
+        "overall": {row.name: row.estimate.to_json() for row in report.figures if row.term is None},
+        "by_term": {
+            term: {row.name: row.estimate.to_json() for row in report.figures if row.term == term}
+            for term in report.terms
+        },
+        "confusion": report.confusion.tolist(),
+        "curves": {
+            "roc": {term: _points(points) for term, points in curves.roc.items()},
+            "precision_recall": {term: _points(points) for term, points in curves.precision_recall.items()},
+            "reliability": {name: [asdict(bar) for bar in bars] for name, bars in curves.reliability.items()},
+            "risk_coverage": _points(curves.risk_coverage),
+            "decision": None
+            if curves.decision is None
+            else {
+                "threshold": curves.decision.threshold.tolist(),
+                "model": curves.decision.model.tolist(),
+                "everybody": curves.decision.everybody.tolist(),
+            },
+        },
+    }
 
 
-def _recall_of(term: str) -> Metric:
-    return lambda table: recall(table.truth, table.said, term)
+def _points(points: Array) -> list[list[float]]:
+    """At most 500 of them, evenly over the curve, with both ends."""
+    chosen = np.unique(np.linspace(0, len(points) - 1, min(len(points), _MOST_POINTS)).round().astype(int))
+    return [[round(float(x), 6), round(float(y), 6)] for x, y in points[chosen]]
 
 
-def _share_of(decision: str) -> Metric:
-    return lambda table: share(table.decision == decision)
+def _in_a_hurry(evaluation: Evaluation) -> Iterator[str]:
+    yield "## In a hurry"
+    heads = [head for head, name in QUICK if any(report.find(name) for report in evaluation.regions)]
+    names = dict(QUICK)
+    rows = [
+        (report.region, f"{report.n} ({report.groups})", *(show(report.find(names[head])) for head in heads))
+        for report in evaluation.regions
+    ]
+    yield _table(("region", "images (groups)", *heads), rows)
+    notes = "Value [95 % interval]. A group is a patient or a cluster of near-duplicates."
+    if "sensitivity *" in heads:
+        notes += " \\* At the frozen operating point, normal against the rest, among images that were not refused."
+    if evaluation.routing is not None:
+        estimate = evaluation.routing.estimate
+        notes += f" Region found: {show(estimate)} of {estimate.n} images."
+    yield notes
 
 
-def _sensitivity(table: _Table) -> float:
-    """At the operating point, among answered (not refused) abnormal images."""
-    return share(table.present[(table.decision != "REFUSE") & (table.truth != NORMAL)])
+def _region(report: RegionReport, figure: str | None, *, references: bool) -> Iterator[str]:
+    yield f"## {report.region}"
+    held = ", ".join(f"{row.term} {row.images} ({row.groups})" for row in report.classes)
+    yield f"{report.n} images of {report.groups} groups: {held}."
+    yield "### By class"
+    yield "One class against the others. Value [95 % interval], then images/groups that take part."
+    yield _by_class(report)
+    yield "### Overall"
+    yield _overall(report)
+    yield "### Confusion"
+    rows = [(term, *map(str, line)) for term, line in zip(report.terms, report.confusion.tolist(), strict=True)]
+    yield _table(("truth \\ said", *report.terms), rows)
+    if figure is not None:
+        yield f"![Curves of {report.region}]({figure})"
+    if references and (others := _references(report.region)):
+        yield "Others' results, for orientation only: other splits, other subsets, often images instead of patients."
+        yield _table(("task", "figure", "note"), others)
 
 
-def _specificity(table: _Table) -> float:
-    """At the operating point, among answered (not refused) normal images."""
-    return share(~table.present[(table.decision != "REFUSE") & (table.truth == NORMAL)])
+def _by_class(report: RegionReport) -> str:
+    names = dict.fromkeys(figure.name for figure in report.figures if figure.term is not None)
+    rows = [(name, *(_cell(report.find(name, term)) for term in report.terms)) for name in names]
+    return _table(("", *report.terms), rows)
+
+
+def _cell(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "-"
+    if estimate.value is None:
+        return f"- ({estimate.reason}); {estimate.n}/{estimate.groups}"
+    return f"{show(estimate)}; {estimate.n}/{estimate.groups}"
+
+
+def _overall(report: RegionReport) -> str:
+    rows = [
+        (
+            figure.name,
+            show(figure.estimate),
+            str(figure.estimate.n),
+            str(figure.estimate.groups),
+            figure.estimate.method if figure.estimate.reason is None else figure.estimate.reason,
+        )
+        for figure in report.figures
+        if figure.term is None
+    ]
+    return _table(("figure", "value [95 % interval]", "images", "groups", "interval by"), rows)
+
+
+def _references(region: str) -> list[tuple[str, ...]]:
+    with REFERENCES.open(encoding="utf-8", newline="") as file:
+        return [(row["task"], row["figure"], row["note"]) for row in csv.DictReader(file) if row["region"] == region]
+
+
+def _methods(evaluation: Evaluation) -> str:
+    draws = max((report.draws for report in evaluation.regions), default=0)
+    return _METHODS.format(draws=f"{draws:,}").strip()
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
