@@ -53,6 +53,16 @@ def test_input_its_digest_and_timings_may_differ() -> None:
     assert first_difference(ANSWER, other) is None
 
 
+def test_the_engine_may_differ_and_the_software_may_not() -> None:
+    """Doors of two precisions agree within the coarser one's tolerance; another version is another answer."""
+    made = [
+        replace(ANSWER, evidence=replace(ANSWER.evidence or Evidence(), software=software))
+        for software in ("irmsia 1, openvino 2 at f32", "irmsia 1, openvino 2 at bf16", "irmsia 2, openvino 2 at f32")
+    ]
+    assert first_difference(made[0], made[1]) is None
+    assert first_difference(made[0], made[2]) == "evidence.software"
+
+
 @pytest.mark.parametrize(
     ("change", "place"),
     [

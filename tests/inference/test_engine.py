@@ -129,6 +129,7 @@ def test_a_deadline_that_passes_meanwhile_costs_no_inference(engines: Engines, b
     """The caller is gone by the time the image is read: no network runs for it."""
     gate = Gate()
     engine = engines(bundle, gate, workers=1)
+    engine.wait_ready(WAIT)
     deadline = time.monotonic() + 0.2
     future = engine.submit(DiagnoseRequest("x", PNG, deadline=deadline))
     assert gate.entered.acquire(timeout=WAIT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 
 import cv2
@@ -41,7 +42,9 @@ def test_an_answer_carries_its_evidence(engines: Engines, bundle: Bundle) -> Non
     assert answer.evidence is not None and answer.model is not None and answer.timings_ms is not None
     assert answer.evidence.input_sha256 == info.input_sha256
     assert answer.evidence.frame_sha256 == info.frame_sha256
-    assert (answer.evidence.decoder, answer.evidence.software) == (info.decoder, f"irmsia {__version__}")
+    assert answer.evidence.decoder == info.decoder
+    assert answer.evidence.software is not None
+    assert re.fullmatch(rf"irmsia {__version__}, openvino [0-9.]+ at f32", answer.evidence.software)
     assert answer.evidence.bundle == answer.model.id == bundle.id
     assert [(row.code, row.text) for row in answer.warnings] == [("LIMITATION", bundle.manifest.limitations[0])]
     times = answer.timings_ms

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +15,8 @@ from onnx.reference import ReferenceEvaluator
 from irmsia.bundles.load import Bundle
 from irmsia.errors import BundleRejectedError, InvalidRequestError
 from irmsia.inference.model import make_model
-from irmsia.inference.runtimes.protocol import Precision
-from irmsia.inference.runtimes.registry import make_runtime, register_runtime, runtime_names
+from irmsia.inference.runtimes.protocol import Plan, Precision
+from irmsia.inference.runtimes.registry import make_runtime, register_runtime, resolve_runtime, runtime_names
 from tests.bundles.tiny import SIZE, make_network
 from tests.inference.conftest import seal
 
@@ -25,11 +27,7 @@ IMAGES = np.random.default_rng(5).normal(0, 1, (3, 1, SIZE, SIZE)).astype(np.flo
 def test_every_runtime_agrees_with_the_reference(name: str) -> None:
     """At f32 each output of each runtime equals ONNX's own reference evaluation, in a batch and alone."""
     network = make_network()
-    session = (
-        make_runtime(name)
-        .compile(network.SerializeToString(), precision=Precision.F32, sessions=1, threads=1)
-        .open_session()
-    )
+    session = make_runtime(name).compile(network.SerializeToString(), Plan(Precision.F32)).open_session()
     names = [output.name for output in network.graph.output]
     expected = dict(zip(names, ReferenceEvaluator(network).run(None, {"image": IMAGES}), strict=True))
     together = session.infer(IMAGES)
@@ -43,9 +41,7 @@ def test_every_runtime_agrees_with_the_reference(name: str) -> None:
 @pytest.mark.parametrize("name", runtime_names())
 def test_sessions_do_not_disturb_each_other(name: str) -> None:
     """Four threads with a session each get what one alone gets, and keep it after the next image."""
-    compiled = make_runtime(name).compile(
-        make_network().SerializeToString(), precision=Precision.F32, sessions=4, threads=1
-    )
+    compiled = make_runtime(name).compile(make_network().SerializeToString(), Plan(Precision.F32, sessions=4))
     alone = [compiled.open_session().infer(image[None])["router"] for image in IMAGES]
 
     def run(index: int) -> list[np.ndarray]:
@@ -62,12 +58,51 @@ def test_sessions_do_not_disturb_each_other(name: str) -> None:
 def test_a_network_that_is_none_is_rejected(name: str) -> None:
     """Whatever slips past the graph check ends as BUNDLE_REJECTED."""
     with pytest.raises(BundleRejectedError):
-        make_runtime(name).compile(b"junk", precision=Precision.F32, sessions=1, threads=1)
+        make_runtime(name).compile(b"junk", Plan(Precision.F32))
+    with pytest.raises(BundleRejectedError):
+        make_runtime(name).restore(b"junk", Plan(Precision.F32))
 
 
-def test_auto_is_resolved(bundle: Bundle) -> None:
-    """The answer says what was computed in, never `auto`."""
-    assert make_model(bundle, precision=Precision.AUTO).compiled.precision in {Precision.F32, Precision.BF16}
+@pytest.mark.parametrize("name", runtime_names())
+def test_a_precision_that_is_not_at_hand_is_refused(name: str) -> None:
+    """Never another one in its stead: what is stated is what is computed in. Every runtime has f32."""
+    runtime = make_runtime(name)
+    assert Precision.F32 in runtime.precisions
+    network = make_network().SerializeToString()
+    for precision in set(Precision) - set(runtime.precisions):
+        with pytest.raises(InvalidRequestError, match=f"{name} does not compute in {precision}"):
+            runtime.compile(network, Plan(precision))
+
+
+@pytest.mark.parametrize("name", runtime_names())
+def test_what_was_exported_answers_bit_by_bit_alike(name: str, tmp_path: Path) -> None:
+    """In each precision: kept, restored, and nothing left in the scratch folder."""
+    runtime, network = make_runtime(name), make_network().SerializeToString()
+    for precision in runtime.precisions:
+        plan = Plan(precision)
+        compiled = runtime.compile(network, plan)
+        blob = compiled.export(tmp_path)
+        assert blob is not None
+        before, after = (one.open_session().infer(IMAGES) for one in (compiled, runtime.restore(blob, plan)))
+        assert before.keys() == after.keys()
+        for output in before:
+            np.testing.assert_array_equal(before[output], after[output])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_auto_takes_the_first_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO; ONNX Runtime where that is not there. A name without its library says what to install."""
+    assert resolve_runtime("auto") == "openvino"
+    found = importlib.util.find_spec
+
+    def without(*missing: str) -> None:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else found(name))
+
+    without("openvino")
+    assert resolve_runtime("auto") == "onnxruntime"
+    without("onnxruntime")
+    with pytest.raises(InvalidRequestError, match=r"pip install 'irmsia\[onnxruntime\]'"):
+        make_runtime("onnxruntime")
 
 
 def test_registry() -> None:
@@ -75,7 +110,7 @@ def test_registry() -> None:
     make_runtime("openvino")
     with pytest.raises(ValueError, match="registered already"):
         register_runtime("openvino")(lambda: make_runtime("openvino"))
-    with pytest.raises(InvalidRequestError, match="there are: openvino"):
+    with pytest.raises(InvalidRequestError, match="there are: onnxruntime, openvino"):
         make_runtime("tensorflow")
 
 
@@ -84,6 +119,17 @@ def test_no_usage_reporter_is_loaded() -> None:
     code = (
         "import sys; from irmsia.inference.runtimes.registry import make_runtime; make_runtime('openvino');"
         "print([n for n, m in sys.modules.items() if n.startswith('openvino_telemetry') and m is not None])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"[]"
+
+
+def test_serving_with_one_runtime_does_not_load_the_other() -> None:
+    """Each costs time and memory: listing both, choosing one and naming its version imports neither."""
+    code = (
+        "import sys; from irmsia.inference.runtimes import registry;"
+        "registry.installed_runtimes(), registry.resolve_runtime('auto'), registry.library_version('onnxruntime');"
+        "import irmsia.app.ready;"
+        "print([name for name in ('openvino', 'onnxruntime') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"[]"
 

@@ -13,14 +13,16 @@ from safetensors.numpy import load, save
 
 from irmsia.bundles.golden import GoldenRecord, read_records
 from irmsia.bundles.load import Bundle
-from irmsia.errors import BundleRejectedError
+from irmsia.errors import BundleRejectedError, InvalidRequestError
 from irmsia.findings.flips import Flip
 from irmsia.findings.types import Decision
 from irmsia.imaging.preprocess import NormaliseSpec, PreprocessSpec
 from irmsia.imaging.types import Image
 from irmsia.inference import verify
+from irmsia.inference.model import make_model
 from irmsia.inference.runtimes.protocol import Precision
-from irmsia.inference.verify import RecordResult, Status, VerificationReport, verify_bundle
+from irmsia.inference.runtimes.registry import make_runtime, runtime_names
+from irmsia.inference.verify import RecordResult, Status, VerificationReport, verify_bundle, verify_models
 from tests.bundles.tiny import SPEC, make_files, make_group, make_network, make_rules
 from tests.inference.conftest import seal
 from tests.inference.golden import by_digest, make_records
@@ -29,6 +31,8 @@ from tests.inference.reading import InProcessDecoder, make_png
 PHANTOMS = 4
 IMAGES = by_digest(*(make_png(seed, rows=70, columns=60) for seed in range(4)))
 RULES = make_rules()
+OPTIONS: dict[str, object] = {}
+"""The runtime of the test that runs."""
 
 
 @pytest.fixture(scope="session")
@@ -43,9 +47,16 @@ def proven(records: tuple[GoldenRecord, ...]) -> Bundle:
     return seal(records=records)
 
 
+@pytest.fixture(autouse=True, params=runtime_names())
+def runtime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test of this file runs on every runtime."""
+    monkeypatch.setitem(OPTIONS, "runtime", request.param)
+    return str(request.param)
+
+
 def check(bundle: Bundle, decoder: InProcessDecoder | None = None, **options: object) -> VerificationReport:
     """Verify with all images at hand."""
-    given = {"resolve": IMAGES.get, "minimum": PHANTOMS} | options
+    given = {"resolve": IMAGES.get, "minimum": PHANTOMS} | OPTIONS | options
     return verify_bundle(bundle, (decoder or InProcessDecoder()).prepare, **given)
 
 
@@ -54,14 +65,14 @@ def tampered(change: Callable[[Image], Image]) -> InProcessDecoder:
     return InProcessDecoder(change)
 
 
-def test_equal_is_proven(proven: Bundle) -> None:
-    """Reading, preprocessing and OpenVINO at f32 give what the reference evaluation gave: every record passes."""
+def test_equal_is_proven(proven: Bundle, runtime: str) -> None:
+    """Reading, preprocessing and the runtime at f32 give what the reference evaluation gave: every record passes."""
     report = check(proven)
     assert report.ok, [result.reasons for result in report.results]
     assert report.count(Status.PASS) == 8
     assert (report.flips, report.problems) == (0, ())
     assert report.max_dp <= 1e-5
-    assert (report.bundle, report.precision) == (proven.id, Precision.F32)
+    assert (report.bundle, report.runtime, report.precision) == (proven.id, runtime, Precision.F32)
 
 
 def test_images_that_are_not_here_fail_nothing(proven: Bundle) -> None:
@@ -134,7 +145,7 @@ def test_another_normalisation_is_caught(proven: Bundle, method: str) -> None:
         wrong = spec.model_copy(update={"normalise": NormaliseSpec(method=method)})
         return InProcessDecoder().prepare(data, wrong)
 
-    report = verify_bundle(proven, prepare, resolve=IMAGES.get, minimum=PHANTOMS)
+    report = verify_bundle(proven, prepare, resolve=IMAGES.get, minimum=PHANTOMS, **OPTIONS)
     assert report.count(Status.FAIL) == 8
 
 
@@ -225,12 +236,26 @@ def test_another_phantom_generator_is_caught(proven: Bundle, monkeypatch: pytest
     assert report.results[0].reasons == ("needs phantom generator 1, here is 2",)
 
 
-def test_the_looser_table_of_bf16(proven: Bundle) -> None:
+def test_the_looser_table_of_bf16(proven: Bundle, runtime: str) -> None:
     """At bf16 probabilities may move; fingerprints may not, and an answer changes only where it was close."""
+    if Precision.BF16 not in make_runtime(runtime).precisions:
+        with pytest.raises(InvalidRequestError, match="bf16"):
+            check(proven, precision=Precision.BF16)
+        return
     report = check(proven, precision=Precision.BF16)
     assert report.precision is Precision.BF16
     assert report.ok, [result.reasons for result in report.results]
     assert not check(proven, tampered(_mirrored), precision=Precision.BF16).ok
+
+
+def test_one_reading_serves_all_runtimes(proven: Bundle) -> None:
+    """Each image is read once and answered by every one of them; a report each, in their order."""
+    decoder = InProcessDecoder()
+    models = [make_model(proven, runtime=name) for name in runtime_names()]
+    reports = verify_models(models, decoder.prepare, resolve=IMAGES.get, minimum=PHANTOMS)
+    assert [report.runtime for report in reports] == list(runtime_names())
+    assert all(report.ok for report in reports)
+    assert decoder.calls == 8
 
 
 def _result(flip: Flip | None) -> RecordResult:

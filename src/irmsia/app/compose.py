@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from irmsia.app.configure import find_server, running_target
+from irmsia.app.ready import model_maker
 from irmsia.app.remote import RemoteInference
 from irmsia.bundles.load import Bundle
 from irmsia.bundles.store import BundleStore
@@ -118,7 +119,9 @@ def open_engine(
     Raises:
         ModelNotFoundError, BundleRejectedError: there is no model to answer with.
     """
-    engine = Engine(pool, load or BundleStore(settings.home).load, _with_workers(settings.engine, workers))
+    make = model_maker(settings, workers)
+    load = load or BundleStore(settings.home).load
+    engine = Engine(pool, load, _with_workers(settings.engine, workers), make=make)
     try:
         engine.start(warm=workers > 1)
         engine.wait_ready()

@@ -14,8 +14,8 @@ from irmsia.settings.tree import Settings
 AUTO = "auto"
 
 
-def read_settings(**server: Any) -> Settings:
-    """Build the settings tree from the environment, with what the command line says of the server on top.
+def read_settings(*, runtime: str | None = None, **server: Any) -> Settings:
+    """Build the settings tree from the environment, with what the command line says of runtime and server on top.
 
     Also points the log at standard error as the settings say.
 
@@ -29,7 +29,13 @@ def read_settings(**server: Any) -> Settings:
         raise InvalidRequestError(f"malformed settings: {', '.join(names)}") from None
     telemetry.configure(settings.log.level, settings.log.format)
     given = {name: value for name, value in server.items() if value is not None}
-    return settings.model_copy(update={"server": settings.server.model_copy(update=given)})
+    engine = {} if runtime is None else {"runtime": runtime}
+    return settings.model_copy(
+        update={
+            "server": settings.server.model_copy(update=given),
+            "engine": settings.engine.model_copy(update=engine),
+        }
+    )
 
 
 def find_server(settings: Settings, server: str) -> str:

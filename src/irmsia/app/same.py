@@ -19,7 +19,8 @@ TOLERANCES = {"f32": 1e-4, "bf16": 5e-3, "int8": 5e-3}
 def first_difference(left: Diagnosis, right: Diagnosis, *, tolerance: float = TOLERANCES["f32"]) -> str | None:
     """Where two answers of two doors differ, as a dotted key, or null when they are the same answer.
 
-    ``input``, ``evidence.input_sha256`` and ``timings_ms`` may differ; numbers agree within ``tolerance``.
+    ``input``, ``evidence.input_sha256`` and ``timings_ms`` may differ, and the engine named in ``evidence.software``;
+    numbers agree within ``tolerance``.
     """
     return next(list_differences(left, right, tolerance=tolerance), None)
 
@@ -36,7 +37,11 @@ def first_inequivalence(left: Diagnosis, right: Diagnosis, *, tolerance: float =
 
 
 def _comparable(answer: Diagnosis) -> dict[str, Any]:
-    evidence = replace(answer.evidence, input_sha256=None) if answer.evidence is not None else None
+    evidence = answer.evidence
+    if evidence is not None:
+        # Behind the comma stands the engine: doors may compute in several precisions, for which `tolerance` is there.
+        software = evidence.software and evidence.software.partition(",")[0]
+        evidence = replace(evidence, input_sha256=None, software=software)
     return diagnosis_to_json(replace(answer, input=None, timings_ms=None, evidence=evidence))
 
 

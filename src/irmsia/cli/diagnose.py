@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from irmsia.cli.consoles import fail, make_console, note
-from irmsia.cli.options import AllFindings, AsJson, Batch, Maps, ModelName, Paths, Server, Term
+from irmsia.cli.options import AllFindings, AsJson, Batch, Maps, ModelName, Paths, Runtime, Server, Term
 from irmsia.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def diagnose(
     term: Term = None,
     model: ModelName = None,
     all_findings: AllFindings = False,
+    runtime: Runtime = None,
     batch: Batch = False,
     as_json: AsJson = False,
 ) -> None:
@@ -62,7 +63,7 @@ def diagnose(
             write_maps(heatmap, answer)
         limits.update(_print(answer, meter, as_json=as_json))
 
-    failed = _answer(files, options, server, skipped, show, as_json=as_json) if files else set()
+    failed = _answer(files, options, server, skipped, show, runtime=runtime, as_json=as_json) if files else set()
     _print_limits(limits)
     if sentence := skipped.sentence():
         note(sentence)
@@ -76,6 +77,7 @@ def _answer(
     skipped: Skipped,
     show: Callable[[Diagnosis, Meter], None],
     *,
+    runtime: str | None,
     as_json: bool,
 ) -> set[str]:
     """Show every answer but those of skipped files, and return the codes of what failed."""
@@ -85,7 +87,8 @@ def _answer(
     from irmsia.cli.meter import Meter
 
     failed: Counter[str] = Counter()
-    opened = open_service(read_settings(), server, at_most=len(files), model=options.model)
+    settings = read_settings(runtime=runtime)
+    opened = open_service(settings, server, at_most=len(files), model=options.model)
     with opened as service, Meter(len(files), "answering") as meter:
         for file, answer in diagnose_files(service, files, options):
             meter.advance()

@@ -11,12 +11,12 @@ from irmsia.cli.consoles import make_console
 
 
 class Meter:
-    """Counts files done. Shown only in a terminal and for more than one file."""
+    """Counts files done. Shown only in a terminal and for more than one file; null: nobody knows how many."""
 
-    def __init__(self, total: int, word: str) -> None:
+    def __init__(self, total: int | None, word: str) -> None:
         self._console = make_console(stderr=True)
         self._out = make_console()
-        self._shown = self._console.is_terminal and total > 1
+        self._shown = self._console.is_terminal and (total is None or total > 1)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,16 +26,16 @@ VERIFY_EXAMPLE = """Examples:
 
 [bold]irmsia models verify[/bold]
 
-[bold]irmsia models verify --data images/ --precision bf16[/bold]"""
+[bold]irmsia models verify --data images/ --runtime openvino --precision bf16[/bold]"""
 
 
 class PrecisionName(StrEnum):
     """What `verify` may compute in."""
 
+    ALL = "all"
     F32 = "f32"
     BF16 = "bf16"
     INT8 = "int8"
-    AUTO = "auto"
 
 
 @app.command("list", epilog="Example: [bold]irmsia models list[/bold]")
@@ -86,22 +87,29 @@ def show(name: Name = None, as_json: AsJson = False) -> None:
 def verify(
     name: Name = None,
     data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where the real images may lie.")] = None,
-    precision: Annotated[PrecisionName, typer.Option("--precision", help="What to compute in.")] = PrecisionName.F32,
+    runtime: Annotated[str, typer.Option("--runtime", metavar="R|all", help="What runs the network.")] = "all",
+    precision: Annotated[PrecisionName, typer.Option("--precision", help="What to compute in.")] = PrecisionName.ALL,
     as_json: AsJson = False,
 ) -> None:
     """Prove that a model answers here as it did when it was built: its golden records are read and inferred again.
 
     Phantoms are made anew. Real images are found by their digest in [bold]--data[/bold], else they are NOT CHECKED.
+    What passed is kept for this machine: bf16 serves only where it passed.
     """
     from irmsia.app.configure import read_settings
     from irmsia.app.verify import verify_model
+    from irmsia.cli.meter import Meter
 
-    report = verify_model(read_settings(), name, data=data, precision=precision)
+    with Meter(None, "reading golden records") as meter:
+        reports = verify_model(
+            read_settings(), name, data=data, runtime=runtime, precision=precision, advance=meter.advance
+        )
     if as_json:
-        print_json(_report_to_json(report))
+        for report in reports:
+            print_json(_report_to_json(report))
     else:
-        _print_report(report)
-    raise typer.Exit(0 if report.ok else 1)
+        _print_reports(reports)
+    raise typer.Exit(0 if all(report.ok for report in reports) else 1)
 
 
 def _status_to_json(model: ModelStatus) -> dict[str, Any]:
@@ -134,17 +142,26 @@ def _report_to_json(report: VerificationReport) -> dict[str, Any]:
     }
 
 
-def _print_report(report: VerificationReport) -> None:
+def _print_reports(reports: Sequence[VerificationReport]) -> None:
+    from rich.table import Table
+
     console = make_console()
-    for problem in report.problems:
-        console.print(f"[red]FAIL[/red]  {escape(printable(problem))}", soft_wrap=True)
-    for result in _failed(report):
-        why = escape(printable("; ".join(result.reasons)))
-        console.print(f"[red]FAIL[/red]  {result.name}: {why}", soft_wrap=True)
-    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in _counts(report).items())
-    state = "[green]verified[/green]" if report.ok else "[red]NOT verified[/red]"
-    detail = f"{report.runtime} at {report.precision}, largest difference {report.max_dp:.1e}, {report.flips} flips"
-    console.print(f"{state}  {report.bundle[:12]}  {counts}  ({detail})", soft_wrap=True)
+    for report in reports:
+        for line in _problems(report):
+            console.print(f"[red]FAIL[/red]  {report.runtime} {report.precision}  {escape(line)}", soft_wrap=True)
+    columns = ("runtime", "precision", "", *(name.replace("_", " ") for name in _counts(reports[0])), "flips", "max dp")
+    table = Table(*columns, box=None, header_style="dim")
+    for report in reports:
+        state = "[green]verified[/green]" if report.ok else "[red]NOT verified[/red]"
+        counts = (str(count) for count in _counts(report).values())
+        table.add_row(report.runtime, report.precision, state, *counts, str(report.flips), f"{report.max_dp:.1e}")
+    console.print(f"model {reports[0].bundle[:12]}")
+    console.print(table)
+
+
+def _problems(report: VerificationReport) -> Iterator[str]:
+    yield from (printable(problem) for problem in report.problems)
+    yield from (f"{result.name}: {printable('; '.join(result.reasons))}" for result in _failed(report))
 
 
 def _counts(report: VerificationReport) -> dict[str, int]:

@@ -28,3 +28,7 @@ Maps = Annotated[
 ]
 AllFindings = Annotated[bool, typer.Option("--all-findings", help="List what the model does not assess, too.")]
 Batch = Annotated[bool, typer.Option("--batch", help="Answer several images at once; this is so anyway.")]
+Runtime = Annotated[
+    str | None,
+    typer.Option("--runtime", metavar="R", help="What runs the network here: openvino, onnxruntime, auto."),
+]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from irmsia.cli.consoles import make_console
+from irmsia.cli.options import Runtime
 
 if TYPE_CHECKING:
     from irmsia.app.compose import Doors
@@ -35,12 +36,14 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EXAMPLE)(serve)
 
 
-def serve(host: Host = None, port: HttpPort = None, grpc_port: GrpcPort = None, qa: Proof = False) -> None:
+def serve(
+    host: Host = None, port: HttpPort = None, grpc_port: GrpcPort = None, runtime: Runtime = None, qa: Proof = False
+) -> None:
     """Serve until Ctrl-C or SIGTERM; admitted work is finished first."""
     from irmsia.app.configure import read_settings
     from irmsia.app.serve import run_server
 
-    settings = read_settings(host=host, port=port, grpc_port=grpc_port)
+    settings = read_settings(runtime=runtime, host=host, port=port, grpc_port=grpc_port)
     raise typer.Exit(run_server(settings, on_ready=_announce, check=_prove if qa else None))
 
 

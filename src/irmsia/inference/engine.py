@@ -33,7 +33,6 @@ from irmsia.inference.model import ReadyModel, make_model
 from irmsia.inference.pipeline import SOFTWARE, Case, answer_case, check_request
 from irmsia.inference.protocol import DiagnoseRequest, ModelInfo, ServiceHealth
 from irmsia.inference.ready import ReadyModels, Sessions
-from irmsia.inference.runtimes.protocol import Precision
 from irmsia.settings.tree import EngineSettings
 from irmsia.telemetry import format_stack, get_logger, log_event
 
@@ -88,13 +87,22 @@ class Engine:
     Args:
         decoder: reads and prepares images; called from every worker at once, and closed by whoever made it.
         load: gives the bundle; called once, on a thread of its own, by `start`.
-        settings: workers, queue, runtime, precision.
+        settings: workers and queue.
+        make: compiles a bundle for that many workers; null: at f32, with the settings' runtime and threads.
     """
 
-    def __init__(self, decoder: Decoder, load: Callable[[], Bundle], settings: EngineSettings) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        load: Callable[[], Bundle],
+        settings: EngineSettings,
+        *,
+        make: Callable[[Bundle], ReadyModel] | None = None,
+    ) -> None:
         self._decoder = decoder
         self._load = load
         self._settings = settings
+        self._make = make or self._make_exact
         self._state = threading.Condition()
         self._queue: deque[_Ticket] = deque()
         self._running = 0
@@ -236,14 +244,9 @@ class Engine:
         finally:
             self._decided.set()
 
-    def _make(self, bundle: Bundle) -> ReadyModel:
-        return make_model(
-            bundle,
-            runtime=self._settings.runtime,
-            precision=Precision(self._settings.precision),
-            sessions=self._settings.workers,
-            threads=self._settings.threads,
-        )
+    def _make_exact(self, bundle: Bundle) -> ReadyModel:
+        settings = self._settings
+        return make_model(bundle, runtime=settings.runtime, sessions=settings.workers, threads=settings.threads)
 
     def _ready(self, bundle: Bundle) -> ReadyModel:
         models = self._models

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 
+from irmsia import __version__
 from irmsia.bundles.graph import expected_outputs
 from irmsia.bundles.load import Bundle
 from irmsia.errors import BundleRejectedError
@@ -14,18 +16,30 @@ from irmsia.findings.refusal import RefusalScores
 from irmsia.findings.rules import ModelRules
 from irmsia.findings.service import IntendedUseRow, ModelInfo, TermGroup
 from irmsia.findings.types import ModelRef
-from irmsia.inference.runtimes.protocol import Compiled, Precision, Tensors
-from irmsia.inference.runtimes.registry import make_runtime
+from irmsia.inference.processor import processor_identity
+from irmsia.inference.runtimes.cache import CompiledCache
+from irmsia.inference.runtimes.protocol import Compiled, Plan, Precision, Runtime, Tensors
+from irmsia.inference.runtimes.registry import AUTO, make_runtime, resolve_runtime
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyModel:
-    """The bundle, the scores of its feature statistics, and its network compiled for this processor."""
+    """The bundle, the scores of its feature statistics, and its network compiled for this processor.
+
+    ``runtime`` and its ``version`` run the network in ``precision``.
+    """
 
     bundle: Bundle
     scorer: RefusalScores
     compiled: Compiled
     runtime: str
+    version: str
+    precision: Precision
+
+    @property
+    def engine(self) -> str:
+        """What computes the answer, for its evidence."""
+        return f"{self.runtime} {self.version.split('-')[0]} at {self.precision}"
 
     @property
     def rules(self) -> ModelRules:
@@ -42,25 +56,42 @@ class ReadyModel:
 def make_model(
     bundle: Bundle,
     *,
-    runtime: str = "openvino",
+    runtime: str = AUTO,
     precision: Precision = Precision.F32,
     sessions: int = 1,
     threads: int = 1,
+    cache: CompiledCache | None = None,
 ) -> ReadyModel:
     """Compile the network of ``bundle`` and run it once, so that the first image is as fast as the others.
+
+    Args:
+        bundle: checked by `irmsia.bundles.load.load_bundle`.
+        runtime: name of the runtime, or ``auto``.
+        precision: what to compute in; whether it may be used here is said by `irmsia.inference.gate`.
+        sessions: how many will be open at once.
+        threads: processor threads of one session.
+        cache: where compiled networks are kept; null compiles anew.
 
     Raises:
         BundleRejectedError: the runtime does not take the network, its outputs are not those of the manifest, or the
             bundle holds no INT8 network and one is asked for.
-        InvalidRequestError: there is no such runtime.
+        InvalidRequestError: there is no such runtime, or it does not compute in ``precision`` here.
     """
     scorer = RefusalScores.from_arrays(bundle.refusal(), bundle.manifest.rules.refusal)
-    compiled = make_runtime(runtime).compile(
-        _network(bundle, precision), precision=precision, sessions=sessions, threads=threads
+    name = resolve_runtime(runtime)
+    library = make_runtime(name)
+    plan = Plan(precision, sessions, threads)
+    network = _network(bundle, precision)
+    key = "\n".join(
+        [__version__, bundle.id, name, library.version, *map(str, (precision, sessions, threads)), processor_identity()]
     )
-    model = ReadyModel(bundle, scorer, compiled, runtime)
-    _warm_up(model)
-    return model
+    compiled = _restore(bundle, library, plan, cache, key) if cache is not None else None
+    if compiled is None:
+        compiled = library.compile(network, plan)
+        probe = _probe(compiled, bundle)
+        if cache is not None:
+            cache.save(key, compiled.export, probe)
+    return ReadyModel(bundle, scorer, compiled, name, library.version, precision)
 
 
 def make_info(model: ReadyModel, *, active: bool) -> ModelInfo:
@@ -75,7 +106,7 @@ def make_info(model: ReadyModel, *, active: bool) -> ModelInfo:
         ready=True,
         licence=manifest.licence,
         runtime=model.runtime,
-        precision=model.compiled.precision.value,
+        precision=model.precision.value,
         groups=tuple(TermGroup(group.region, group.kind, group.terms) for group in manifest.rules.groups),
         intended_use=tuple(
             IntendedUseRow(row.modalities, row.region, row.age_min, row.age_max) for row in manifest.rules.intended_use
@@ -102,11 +133,31 @@ def _network(bundle: Bundle, precision: Precision) -> bytes:
     return network
 
 
-def _warm_up(model: ReadyModel) -> None:
-    spec = model.bundle.manifest.preprocessing
-    blank = np.zeros((1, spec.channels, spec.resize.size, spec.resize.size), np.float32)
-    tensors = model.compiled.open_session().infer(blank)
-    for name, shape in expected_outputs(model.bundle.manifest).items():
+def _restore(bundle: Bundle, library: Runtime, plan: Plan, cache: CompiledCache, key: str) -> Compiled | None:
+    """The network as it was kept, if it answers now as it did when it was kept."""
+    entry = cache.load(key)
+    if entry is None:
+        return None
+    try:
+        compiled = library.restore(entry.blob, plan)
+        if _probe(compiled, bundle) == entry.probe:
+            return compiled
+        reason = "answers otherwise"
+    except BundleRejectedError as error:
+        reason = error.message
+    cache.drop(key, reason)
+    return None
+
+
+def _probe(compiled: Compiled, bundle: Bundle) -> bytes:
+    """SHA-256 of all outputs for one picture of noise, whose shapes are those of the manifest."""
+    spec = bundle.manifest.preprocessing
+    shape = (1, spec.channels, spec.resize.size, spec.resize.size)
+    tensors = compiled.open_session().infer(np.random.default_rng(0).standard_normal(shape, np.float32))
+    for name, expected in expected_outputs(bundle.manifest).items():
         found = tensors[name].shape if name in tensors else ()
-        if len(found) != len(shape) or any(want not in (None, have) for want, have in zip(shape, found, strict=True)):
+        if len(found) != len(expected) or any(
+            want not in (None, have) for want, have in zip(expected, found, strict=True)
+        ):
             raise BundleRejectedError(f"the network gives {name[:80]!r} in another shape than the manifest says")
+    return hashlib.sha256(b"".join(np.ascontiguousarray(tensors[name]).tobytes() for name in sorted(tensors))).digest()

@@ -242,7 +242,7 @@ def _evidence(case: Case) -> Evidence:
         frame_sha256=info.frame_sha256,
         decoder=info.decoder,
         bundle=case.model.bundle.id,
-        software=SOFTWARE,
+        software=f"{SOFTWARE}, {case.model.engine}",
     )
 
 

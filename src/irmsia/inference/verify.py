@@ -5,7 +5,7 @@ No torch: the records say what it answered. Phantoms are made again; real images
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -14,7 +14,7 @@ import numpy as np
 
 from irmsia.bundles.golden import MINIMUM_RECORDS, GoldenRecord, PhantomSource
 from irmsia.bundles.load import Bundle
-from irmsia.errors import IrmsiaError
+from irmsia.errors import CancelledError, IrmsiaError
 from irmsia.findings.calibration import apply_calibration, softmax
 from irmsia.findings.decision import NetworkOutputs, Verdict, decide
 from irmsia.findings.flips import Flip, compare_verdicts
@@ -26,6 +26,7 @@ from irmsia.imaging.preprocess import PreprocessSpec
 from irmsia.inference.model import ReadyModel, make_model, network_outputs
 from irmsia.inference.pipeline import make_facts
 from irmsia.inference.runtimes.protocol import Precision, Session
+from irmsia.inference.runtimes.registry import AUTO
 
 FINGERPRINT_TOLERANCE = 1e-4
 
@@ -112,7 +113,7 @@ def verify_bundle(
     prepare: Prepare,
     *,
     resolve: Resolve = lambda digest: None,
-    runtime: str = "openvino",
+    runtime: str = AUTO,
     precision: Precision = Precision.F32,
     minimum: int = MINIMUM_RECORDS,
 ) -> VerificationReport:
@@ -122,24 +123,42 @@ def verify_bundle(
         bundle: checked by `irmsia.bundles.load.load_bundle`.
         prepare: reads and preprocesses the bytes of one file.
         resolve: the bytes of the real image whose file has this SHA-256, or null.
-        runtime: name of the runtime.
-        precision: AUTO is resolved by the runtime.
+        runtime: name of the runtime, or ``auto``.
+        precision: what it computes in.
         minimum: records of each kind that the bundle must hold.
 
     Raises:
         BundleRejectedError: the runtime does not take the network.
+        InvalidRequestError: there is no such runtime, or it does not compute in ``precision`` here.
     """
     model = make_model(bundle, runtime=runtime, precision=precision)
-    results = tuple(iter_results(model, prepare, resolve))
-    exact = model.compiled.precision
-    return VerificationReport(bundle.id, runtime, exact, results, tuple(_problems(results, exact, minimum)))
+    return verify_models([model], prepare, resolve=resolve, minimum=minimum)[0]
 
 
-def iter_results(model: ReadyModel, prepare: Prepare, resolve: Resolve) -> Iterator[RecordResult]:
-    """One result after the other, in the order of the records."""
-    session = model.compiled.open_session()
-    for record in model.bundle.golden():
-        yield _verify_record(_Check(model, session, record), prepare, resolve)
+def verify_models(
+    models: Sequence[ReadyModel],
+    prepare: Prepare,
+    *,
+    resolve: Resolve = lambda digest: None,
+    minimum: int = MINIMUM_RECORDS,
+) -> tuple[VerificationReport, ...]:
+    """`verify_bundle` for one bundle made ready several times: each image is read once and answered by all."""
+    sessions = [model.compiled.open_session() for model in models]
+    results: list[list[RecordResult]] = [[] for _ in models]
+    for record in models[0].bundle.golden():
+        read = _read_record(record, models[0], prepare, resolve)
+        for model, session, found in zip(models, sessions, results, strict=True):
+            found.append(_judge(_Check(model, session, record), read))
+    return tuple(
+        VerificationReport(
+            model.bundle.id,
+            model.runtime,
+            model.precision,
+            tuple(found),
+            tuple(_problems(tuple(found), model.precision, minimum)),
+        )
+        for model, found in zip(models, results, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,22 +169,34 @@ class _Check:
 
     @property
     def tolerance(self) -> Tolerance:
-        return TOLERANCES[self.model.compiled.precision]
+        return TOLERANCES[self.model.precision]
 
     def result(self, status: Status, *reasons: str) -> RecordResult:
         return RecordResult(self.record.name, self.record.phantom is not None, status, reasons)
 
 
-def _verify_record(check: _Check, prepare: Prepare, resolve: Resolve) -> RecordResult:
-    record = check.record
+def _read_record(
+    record: GoldenRecord, model: ReadyModel, prepare: Prepare, resolve: Resolve
+) -> PreparedInput | str | None:
+    """The image of a record as this machine reads it, or why it cannot; null when it is not at hand."""
     if record.phantom is not None and record.phantom.version != PHANTOM_VERSION:
-        return check.result(Status.FAIL, f"needs phantom generator {record.phantom.version}, here is {PHANTOM_VERSION}")
+        return f"needs phantom generator {record.phantom.version}, here is {PHANTOM_VERSION}"
     try:
         data = resolve(record.input_sha256) if record.phantom is None else _remake(record.phantom)
-        if data is None:
-            return check.result(Status.NOT_CHECKED)
-        prepared = prepare(data, check.model.bundle.manifest.preprocessing)
-        return _compare(check, prepared)
+        return None if data is None else prepare(data, model.bundle.manifest.preprocessing)
+    except CancelledError:
+        raise
+    except IrmsiaError as error:
+        return f"{error.code}: {error.message}"
+
+
+def _judge(check: _Check, read: PreparedInput | str | None) -> RecordResult:
+    if read is None:
+        return check.result(Status.NOT_CHECKED)
+    if isinstance(read, str):
+        return check.result(Status.FAIL, read)
+    try:
+        return _compare(check, read)
     except IrmsiaError as error:
         return check.result(Status.FAIL, f"{error.code}: {error.message}")
 

@@ -47,9 +47,15 @@ class EngineSettings(BaseModel):
     )
     queue: int = Field(64, ge=1, description="images that may wait; one more is OVERLOADED")
     threads: int = Field(1, ge=1, description="processor threads of one inference")
-    runtime: str = Field("openvino", description="what runs the network")
-    precision: Literal["f32", "bf16", "auto"] = Field(
-        "f32", description="number format of inference; auto takes bf16 where the processor has it"
+    runtime: str = Field(
+        "auto", description="what runs the network: openvino, onnxruntime; auto takes the first at hand"
+    )
+    precision: Literal["auto", "f32", "bf16"] = Field(
+        "auto",
+        description="number format of inference; auto takes bf16 where `irmsia models verify` proved it here, else f32",
+    )
+    cache_bytes: int = Field(
+        512 * MIB, ge=0, description="bytes of compiled networks kept between starts; 0 keeps none"
     )
 
 

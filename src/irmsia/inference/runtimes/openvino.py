@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from irmsia.errors import BundleRejectedError
-from irmsia.inference.runtimes.protocol import Compiled, Precision, Session, Tensors
+from irmsia.inference.runtimes.protocol import Compiled, Plan, Precision, Session, Tensors, check_precision
 from irmsia.inference.runtimes.registry import register_runtime
 
 # The library's converter comes with a usage reporter. It falls back to an empty one when that cannot be imported.
@@ -17,52 +19,66 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # 
 
 import openvino  # noqa: E402  # must follow the line above
 
+_NAME = "openvino"
 _DEVICE = "CPU"
 
 
-@register_runtime("openvino")
+@register_runtime(_NAME)
 class OpenVinoRuntime:
     """Compiles for the processor, one stream a session."""
 
     def __init__(self) -> None:
         self._core = openvino.Core()
 
-    def compile(self, model: bytes, *, precision: Precision, sessions: int, threads: int) -> Compiled:
+    @property
+    def version(self) -> str:
+        """Of the library, with its build."""
+        return str(openvino.get_version())
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Bf16 only where the processor has it: elsewhere the library computes in f32 whatever is asked."""
+        able = self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+        return Precision.F32, *([Precision.BF16] if "BF16" in able else []), Precision.INT8
+
+    def compile(self, model: bytes, plan: Plan) -> Compiled:
         """See `irmsia.inference.runtimes.protocol.Runtime.compile`."""
-        exact = self._resolve(precision)
-        hint = "bf16" if exact is Precision.BF16 else "f32"
-        options = {
-            "INFERENCE_PRECISION_HINT": hint,
-            "NUM_STREAMS": str(sessions),
-            # The library counts the threads of all streams together.
-            "INFERENCE_NUM_THREADS": str(sessions * threads),
-            # Several processes share the processor; pinned threads would stand on the same cores.
-            "ENABLE_CPU_PINNING": "NO",
-        }
+        check_precision(self, _NAME, plan.precision)
         try:
-            compiled = self._core.compile_model(self._core.read_model(model, b""), _DEVICE, options)
+            network = self._core.read_model(model, b"")
+            return _Compiled(self._core.compile_model(network, _DEVICE, _options(plan)))
         except RuntimeError as error:
             raise BundleRejectedError("OpenVINO does not take the network") from error
-        return _Compiled(compiled, exact)
 
-    def _resolve(self, precision: Precision) -> Precision:
-        if precision is not Precision.AUTO:
-            return precision
-        able = self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
-        return Precision.BF16 if "BF16" in able else Precision.F32
+    def restore(self, blob: bytes, plan: Plan) -> Compiled:
+        """See `irmsia.inference.runtimes.protocol.Runtime.restore`."""
+        try:
+            return _Compiled(self._core.import_model(io.BytesIO(blob), _DEVICE, _options(plan)))
+        except RuntimeError as error:
+            raise BundleRejectedError("OpenVINO does not take what was kept of the network") from error
+
+
+def _options(plan: Plan) -> dict[str, str]:
+    return {
+        "INFERENCE_PRECISION_HINT": "bf16" if plan.precision is Precision.BF16 else "f32",
+        "NUM_STREAMS": str(plan.sessions),
+        # The library counts the threads of all streams together.
+        "INFERENCE_NUM_THREADS": str(plan.sessions * plan.threads),
+        # Several processes share the processor; pinned threads would stand on the same cores.
+        "ENABLE_CPU_PINNING": "NO",
+    }
 
 
 class _Compiled:
-    def __init__(self, compiled: Any, precision: Precision) -> None:
+    def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
-        self._precision = precision
-
-    @property
-    def precision(self) -> Precision:
-        return self._precision
 
     def open_session(self) -> Session:
         return _Session(self._compiled.create_infer_request())
+
+    def export(self, scratch: Path) -> bytes | None:
+        blob = self._compiled.export_model()
+        return bytes(blob.getvalue() if isinstance(blob, io.BytesIO) else blob)
 
 
 class _Session:

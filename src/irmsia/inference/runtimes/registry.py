@@ -1,15 +1,40 @@
-"""Runtimes by name. Adding one is one new module here that registers itself, and its row in ``_MODULES``."""
+"""Runtimes by name. Adding one is one new module here that registers itself, and its row in ``_ROWS``."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
+import importlib.util
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from irmsia.errors import InvalidRequestError
 from irmsia.inference.runtimes.protocol import Runtime
 
-_MODULES = {"openvino": "irmsia.inference.runtimes.openvino"}
-"""Imported when first asked for: a runtime costs time and memory that most commands need not pay."""
+AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """``module`` is imported when first asked for: a runtime costs time and memory that most commands need not pay.
+
+    ``library``: what must be installed, by the ``extra`` of this package (empty: the core brings it), under one of the
+    names ``packages``.
+    """
+
+    module: str
+    library: str
+    packages: tuple[str, ...]
+    extra: str = ""
+
+
+_ROWS = {
+    "openvino": _Row("irmsia.inference.runtimes.openvino", "openvino", ("openvino",)),
+    "onnxruntime": _Row(
+        "irmsia.inference.runtimes.onnxruntime", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "onnxruntime"
+    ),
+}
+"""In the order in which ``auto`` takes them."""
 
 _FACTORIES: dict[str, Callable[[], Runtime]] = {}
 
@@ -31,18 +56,46 @@ def register_runtime(name: str) -> Callable[[Callable[[], Runtime]], Callable[[]
 
 
 def runtime_names() -> tuple[str, ...]:
-    """Every name that `make_runtime` takes, sorted."""
-    return tuple(sorted({*_MODULES, *_FACTORIES}))
+    """Every name that `make_runtime` knows, sorted; the library of some may not be installed."""
+    return tuple(sorted({*_ROWS, *_FACTORIES}))
+
+
+def installed_runtimes() -> tuple[str, ...]:
+    """The names whose library is installed, the preferred one first. Nothing is imported."""
+    return tuple(name for name, row in _ROWS.items() if importlib.util.find_spec(row.library) is not None)
+
+
+def resolve_runtime(name: str) -> str:
+    """``name`` itself, or for ``auto`` the preferred runtime that is installed.
+
+    Raises:
+        InvalidRequestError: there is none of that name, or its library is not installed.
+    """
+    installed = installed_runtimes()
+    if name == AUTO and installed:
+        return installed[0]
+    if name in _ROWS and name not in installed:
+        row = _ROWS[name]
+        what = f"irmsia[{row.extra}]" if row.extra else row.library
+        raise InvalidRequestError(f"the runtime {name} is not installed here; pip install '{what}'")
+    if name not in runtime_names():
+        raise InvalidRequestError(f"there is no runtime {name[:40]!r}; there are: {', '.join(runtime_names())}")
+    return name
+
+
+def library_version(name: str) -> str:
+    """Which package brings the runtime of this name, and its version. Nothing is imported."""
+    for package in _ROWS[name].packages:
+        try:
+            return f"{package} {importlib.metadata.version(package)}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "unknown"
 
 
 def make_runtime(name: str) -> Runtime:
-    """A runtime by its name.
-
-    Raises:
-        InvalidRequestError: there is none of that name.
-    """
-    if name not in _FACTORIES and name in _MODULES:
-        importlib.import_module(_MODULES[name])
-    if name not in _FACTORIES:
-        raise InvalidRequestError(f"there is no runtime {name[:40]!r}; there are: {', '.join(runtime_names())}")
-    return _FACTORIES[name]()
+    """A runtime by its name, or ``auto``. Raises as `resolve_runtime`."""
+    exact = resolve_runtime(name)
+    if exact not in _FACTORIES:
+        importlib.import_module(_ROWS[exact].module)
+    return _FACTORIES[exact]()
