@@ -1,9 +1,9 @@
-"""One wrong bit in one weight: ``python -m benchmarks.bitflips [--runtime R] [--phantoms N] [--out FILE]``.
+"""One wrong bit in one weight: ``python -m benchmarks.bitflips [--runtime R] [--data DIR] [--out FILE]``.
 
 A file with a wrong bit never loads: its digest is signed. Here the bit is flipped in memory, behind that check, as a
 fault of memory or of a converter would: in every layer of the packaged network, in its largest weight, each bit in
-turn. The golden phantoms are run, and the table says which bits they see. Exit 1 when a sign or the top exponent bit
-passes unseen in any layer.
+turn. A few golden phantoms are run, then every golden record at hand where these see nothing; the table says which bits
+the gate sees. Exit 1 when a sign or the top exponent bit passes unseen in any layer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,8 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from irmsia import durable
-from irmsia.bundles.golden import RealSource, write_records
+from irmsia.app.verify import find_by_digest
+from irmsia.bundles.golden import GoldenRecord, RealSource, write_records
 from irmsia.bundles.load import GOLDEN, Bundle, load_bundle
 from irmsia.bundles.signing import read_trust
 from irmsia.bundles.store import STARTER
@@ -41,13 +42,15 @@ from irmsia.inference.verify import Prepare, verify_models
 MUST = ("sign", "exponent 1")
 """What has to be seen in every layer."""
 
+FEW = 6
+
 _LAYOUT = {TensorProto.FLOAT16: (np.uint16, 5, 10), TensorProto.FLOAT: (np.uint32, 8, 23)}
 """Type of the words, bits of exponent and of mantissa."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """A bundle with a few of its golden phantoms, read once."""
+    """A bundle with some of its golden records, read once."""
 
     bundle: Bundle
     prepare: Prepare
@@ -65,27 +68,39 @@ class Proof:
         return not report.ok
 
 
-def make_proof(bundle: Bundle, phantoms: int) -> Proof:
-    """Every so many of the bundle's golden phantoms, named by digest so that none has to be made again."""
-    records = [record for record in bundle.golden() if record.phantom is not None]
-    chosen = records[:: max(1, len(records) // phantoms)][:phantoms]
+def make_proof(bundle: Bundle, phantoms: int | None, data: Path | None = None) -> Proof:
+    """Golden records of the bundle, named by digest so that no phantom has to be made again.
+
+    ``phantoms``: so many of the phantoms and no other record; null: all of them, and the real images in ``data``.
+    """
+    records = [record for record in bundle.golden() if record.phantom is not None or phantoms is None]
+    chosen = records if phantoms is None else records[:: max(1, len(records) // phantoms)][:phantoms]
+    find = find_by_digest(data, ReadLimits().file_bytes)
     files: dict[str, bytes] = {}
     prepared: dict[bytes, PreparedInput] = {}
     named = []
     with closing(DecoderPool(1, ReadLimits())) as pool:
         for record in chosen:
-            source = record.phantom
-            assert source is not None
-            data = make_phantom(source.seed, source.kind, source.lesion).data
-            digest = hashlib.sha256(data).hexdigest()
-            files[digest], prepared[data] = data, pool.prepare(data, bundle.manifest.preprocessing)
+            content = content_of(record, find)
+            if content is None:
+                continue
+            digest = hashlib.sha256(content).hexdigest()
+            files[digest], prepared[content] = content, pool.prepare(content, bundle.manifest.preprocessing)
             named.append(record.model_copy(update={"phantom": None, "real": RealSource(input_sha256=digest)}))
     small = replace(bundle, files={**bundle.files, GOLDEN: write_records(named)})
 
-    def prepare(data: bytes, spec: PreprocessSpec) -> PreparedInput:
-        return prepared[data]
+    def prepare(content: bytes, spec: PreprocessSpec) -> PreparedInput:
+        return prepared[content]
 
     return Proof(small, prepare, files.get, len(named))
+
+
+def content_of(record: GoldenRecord, find: Callable[[str], bytes | None]) -> bytes | None:
+    """The file that a record speaks of; null where it is not at hand."""
+    source = record.phantom
+    if source is None:
+        return find(record.input_sha256)
+    return make_phantom(source.seed, source.kind, source.lesion).data
 
 
 def weight_names(network: bytes) -> list[str]:
@@ -122,15 +137,18 @@ def bit_names(network: bytes, name: str) -> list[str]:
     ]
 
 
-def sweep(proof: Proof, runtime: str, most_mantissa: int) -> Iterator[dict[str, Any]]:
-    """One row a layer and bit: ``seen`` by the golden phantoms, or ``unfinite`` (never loads)."""
-    network = proof.bundle.model()
+def sweep(proofs: Sequence[Proof], runtime: str, most_mantissa: int) -> Iterator[dict[str, Any]]:
+    """One row a layer and bit: ``seen`` by one of ``proofs``, ``unseen``, or ``unfinite`` (never loads)."""
+    network = proofs[0].bundle.model()
     for name in weight_names(network):
         for bit, label in enumerate(bit_names(network, name)):
             if label.startswith("mantissa") and int(label.split()[1]) > most_mantissa:
                 continue
             flipped = flip_largest(network, name, bit)
-            outcome = "unfinite" if flipped is None else "seen" if proof.sees(flipped, runtime) else "unseen"
+            if flipped is None:
+                outcome = "unfinite"
+            else:
+                outcome = "seen" if any(proof.sees(flipped, runtime) for proof in proofs) else "unseen"
             yield {"layer": name, "bit": label, "outcome": outcome}
 
 
@@ -138,25 +156,26 @@ def main() -> int:
     """Sweep, print, write."""
     parser = argparse.ArgumentParser(prog="benchmarks.bitflips", description=__doc__)
     parser.add_argument("--runtime", choices=(AUTO, *runtime_names()), default=AUTO)
-    parser.add_argument("--phantoms", type=int, default=8, help="golden phantoms that are run (default 8 of 72)")
+    parser.add_argument("--data", type=Path, help="folder of the real images of the golden records")
     parser.add_argument("--mantissa", type=int, default=10, help="mantissa bits from the top (default 10)")
     parser.add_argument("--out", type=Path, help="write every row as JSON here")
     given = parser.parse_args()
-    proof = make_proof(load_bundle(STARTER, read_trust(None)), given.phantoms)
+    bundle = load_bundle(STARTER, read_trust(None))
+    proofs = (make_proof(bundle, FEW), make_proof(bundle, None, given.data))
     rows = []
-    for row in sweep(proof, given.runtime, given.mantissa):
+    for row in sweep(proofs, given.runtime, given.mantissa):
         rows.append(row)
         if row["outcome"] == "unseen" and row["bit"] in MUST:
             print(f"UNSEEN  {row['layer']}  {row['bit']}", flush=True)
     if given.out is not None:
         durable.write_text(given.out, json.dumps(rows, indent=1) + "\n")
-    print_table(rows, proof.count)
+    print_table(rows, proofs[-1].count)
     return 1 if any(row["outcome"] == "unseen" and row["bit"] in MUST for row in rows) else 0
 
 
-def print_table(rows: list[dict[str, Any]], phantoms: int) -> None:
+def print_table(rows: list[dict[str, Any]], records: int) -> None:
     """A line a bit: in how many layers it is seen."""
-    print(f"\n{len({row['layer'] for row in rows})} layers, {phantoms} golden phantoms\n")
+    print(f"\n{len({row['layer'] for row in rows})} layers, {records} golden records\n")
     print(f"{'bit':14} {'seen':>5} {'unseen':>7} {'never loads':>12}")
     for bit in dict.fromkeys(row["bit"] for row in rows):
         found = Counter(row["outcome"] for row in rows if row["bit"] == bit)

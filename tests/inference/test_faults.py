@@ -1,4 +1,4 @@
-"""One wrong bit in a weight of the packaged network is caught on every runtime, behind the digests that catch it first."""
+"""One wrong bit in a weight of the packaged network is caught on every runtime, behind the digests that come first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LAYERS = (
     "model.backbone.conv1.0.weight.fp16",
     "model.backbone.layer1.1.conv2.weight.fp16",
     "model.backbone.layer2.0.downsample.1.weight.fp16",
-    "model.backbone.layer4.1.conv2.weight.fp16",
+    "model.backbone.layer4.0.conv1.weight.fp16",
     "model.router.value.weight.fp16",
     "model.groups.phantom.value.weight.fp16",
     "model.groups.phantom.bias",

@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from irmsia.bundles.golden import MINIMUM_RECORDS, GoldenRecord, PhantomSource
 from irmsia.bundles.load import Bundle
@@ -48,6 +49,8 @@ class Status(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Tolerance:
     """What a precision may change. ``probability``: largest |dp|, null where only flips count.
+
+    The same number bounds each logit, as a share of it or of 1: a probability near 0 or 1 hides what moves its logit.
 
     ``margin``, ``relative``: a flip is excused when the quantity that decided lay that close to its threshold.
     ``flips_in_64``: excused ones, null for any number.
@@ -220,6 +223,7 @@ def _compare(check: _Check, prepared: PreparedInput) -> RecordResult:
     reasons = [
         *_reading_reasons(record, prepared, distance),
         *_probability_reasons(check.tolerance, max_dp),
+        *_logit_reasons(check, outputs),
         *_score_reasons(check, outputs),
         *_verdict_reasons(check, verdict, flip),
     ]
@@ -240,6 +244,23 @@ def _reading_reasons(record: GoldenRecord, prepared: PreparedInput, distance: fl
 def _probability_reasons(tolerance: Tolerance, max_dp: float) -> Iterator[str]:
     if tolerance.probability is not None and not max_dp <= tolerance.probability:
         yield f"a probability differs by {max_dp:.3g}"
+
+
+def _logit_reasons(check: _Check, outputs: NetworkOutputs) -> Iterator[str]:
+    limit = check.tolerance.probability
+    if limit is None:
+        return
+    heads = {"router": (check.record.router, outputs.router)}
+    heads |= {name: (check.record.logits.get(name, ()), here) for name, here in outputs.logits.items()}
+    moved = [name for name, (there, here) in heads.items() if not _is_same_logit(np.array(there), here, limit)]
+    if moved:
+        yield f"a logit of {moved[0]} differs"
+
+
+def _is_same_logit(there: NDArray[np.float64], here: NDArray[np.float64], limit: float) -> bool:
+    if there.shape != here.shape:
+        return False
+    return bool(np.all(np.abs(here - there) <= limit * np.maximum(1.0, np.abs(there))))
 
 
 def _score_reasons(check: _Check, outputs: NetworkOutputs) -> Iterator[str]:
