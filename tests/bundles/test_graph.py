@@ -108,9 +108,88 @@ def _training_graph(model: onnx.ModelProto) -> None:
     model.training_info.add()
 
 
+def _number(model: onnx.ModelProto, name: str, value: object) -> str:
+    model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+    return name
+
+
+def _huge_claim(model: onnx.ModelProto) -> None:
+    """A tensor of 4 TiB without a byte of it."""
+    model.graph.initializer.append(TensorProto(name="huge", data_type=TensorProto.FLOAT, dims=[2**40]))
+
+
+def _negative_claim(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(TensorProto(name="odd", data_type=TensorProto.FLOAT, dims=[-4, -4]))
+
+
+def _huge_constant(model: onnx.ModelProto) -> None:
+    """Sixteen bytes that ask for 4 TiB."""
+    model.graph.node.append(helper.make_node("ConstantOfShape", [_number(model, "s", [2**20, 2**20])], ["big"]))
+
+
+def _huge_by_arithmetic(model: onnx.ModelProto) -> None:
+    shape = _number(model, "s", [2**10, 2**10])
+    model.graph.node.append(helper.make_node("Mul", [shape, shape], ["product"]))
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["product"], ["big"]))
+
+
+def _shape_from_numbers(model: onnx.ModelProto) -> None:
+    """Arithmetic that shape inference does not follow."""
+    shape = _number(model, "s", [2**10, 2**10])
+    model.graph.node.append(helper.make_node("Pow", [shape, _number(model, "two", [2, 2])], ["power"]))
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["power"], ["big"]))
+
+
+def _shape_from_pixels(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("NonZero", ["image"], ["where"]))
+
+
+def _huge_range(model: onnx.ModelProto) -> None:
+    ends = [_number(model, f"end{value}", value) for value in (0, 2**40, 1)]
+    model.graph.node.append(helper.make_node("Range", ends, ["big"]))
+
+
+def _loop(model: onnx.ModelProto) -> None:
+    """One that never ends."""
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"])],
+        "body",
+        [value("turn", TensorProto.INT64, []), value("go", TensorProto.BOOL, [])],
+        [value("on", TensorProto.BOOL, [])],
+    )
+    model.graph.node.append(helper.make_node("Loop", ["", _number(model, "yes", True)], [], body=body))
+
+
+def _branch(model: onnx.ModelProto) -> None:
+    branch = helper.make_graph(
+        [helper.make_node("Constant", [], ["one"], value_float=1.0)],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("one", TensorProto.FLOAT, [])],
+    )
+    yes = _number(model, "yes", True)
+    model.graph.node.append(helper.make_node("If", [yes], ["out"], then_branch=branch, else_branch=branch))
+
+
+def _bytes_short_of_the_shape(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.raw_data = tensor.raw_data[:-4]
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        (_huge_claim, "not valid ONNX"),
+        (_negative_claim, "not valid ONNX"),
+        (_huge_constant, "more than 256 MiB"),
+        (_huge_by_arithmetic, "more than 256 MiB"),
+        (_shape_from_numbers, "computes the shape"),
+        (_shape_from_pixels, "computes the shape"),
+        (_huge_range, "more than 256 MiB"),
+        (_loop, "branches or loops"),
+        (_branch, "branches or loops"),
+        (_bytes_short_of_the_shape, "not valid ONNX|not of its shape"),
         (_external, "outside its file"),
         (_external_named_only, "outside its file"),
         (_external_in_attribute, "outside its file"),
@@ -163,3 +242,26 @@ def test_rejects_a_cut_file(size: int) -> None:
     """A network cut anywhere is rejected, never a crash."""
     with pytest.raises(BundleRejectedError):
         check_graph(make_network().SerializeToString()[:size], make_fields())
+
+
+def _nested(levels: int) -> bytes:
+    """Graphs in attributes of operators in graphs: fields 1 (node), 5 (attribute), 6 (graph) of onnx.proto."""
+    data = b""
+    for _ in range(levels):
+        for field in (6, 5, 1):
+            data = bytes([field << 3 | 2]) + _varint(len(data)) + data
+    return make_network().SerializeToString() + b"\x3a" + _varint(len(data)) + data
+
+
+def _varint(size: int) -> bytes:
+    data = b""
+    while size > 0x7F:
+        data, size = data + bytes([size & 0x7F | 0x80]), size >> 7
+    return data + bytes([size])
+
+
+@pytest.mark.parametrize("levels", [3, 20, 5000])
+def test_rejects_deep_nesting(levels: int) -> None:
+    """Few levels are branches; many are refused by the parser: no recursion without end, no crash."""
+    with pytest.raises(BundleRejectedError):
+        check_graph(_nested(levels), make_fields())

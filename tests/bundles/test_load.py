@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -240,14 +242,97 @@ def test_signed_but_malformed_files_are_caught(
         },
         {"a": {"dtype": "F32", "shape": [5], "data_offsets": [0, 8]}},
         {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 800]}},
+        {"a": {"dtype": "F32", "shape": [2**62, 2**62], "data_offsets": [0, 12]}},
+        {"a": {"dtype": "F32", "shape": [-3], "data_offsets": [0, 12]}},
+        {"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}},
+        {"a": {"dtype": "O", "shape": [3], "data_offsets": [0, 12]}},
+        {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}},
+        {"__metadata__": {"a": 1}, "a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}},
     ],
 )
 def test_hostile_safetensors_are_caught(folder: Path, trust: Trust, key: Ed25519PrivateKey, header: dict) -> None:
-    """Overlapping offsets, a shape that is not the bytes', offsets past the end."""
+    """Overlapping offsets, wrong shapes and types, offsets past the end or backwards, bytes that no tensor names."""
     text = json.dumps(header).encode()
     (folder / "refusal.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(12))
     reseal(folder, key)
     rejects(folder, trust, "malformed")
+
+
+@pytest.mark.parametrize("size", [2**63 - 1, 2**64 - 1, 200 * 1024 * 1024, 13])
+def test_a_safetensors_header_that_claims_much_is_caught(
+    folder: Path, trust: Trust, key: Ed25519PrivateKey, size: int
+) -> None:
+    """Its length is checked before anything is allocated."""
+    (folder / "refusal.safetensors").write_bytes(size.to_bytes(8, "little") + b"{}" + bytes(10))
+    reseal(folder, key)
+    rejects(folder, trust, "malformed")
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.md", "docs/more.md", "models/deep/more.onnx", "other.onnx", "configs/MORE.json"]
+)
+def test_a_name_that_no_bundle_needs_is_caught(folder: Path, trust: Trust, key: Ed25519PrivateKey, name: str) -> None:
+    """Listed, signed and harmless: still no part of a bundle."""
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(b"{}")
+    reseal(folder, key)
+    rejects(folder, trust, "no file of a bundle")
+
+
+@pytest.mark.parametrize("place", ["manifest.json", "signature.json", "golden.jsonl", "configs/metadata.json"])
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', '{"a": NaN}', '{"a": 1e400}', '{"a": -Infinity}', "[" * 5000])
+def test_json_that_is_not_strict_is_caught(
+    folder: Path, trust: Trust, key: Ed25519PrivateKey, *, place: str, text: str
+) -> None:
+    """Keys twice, numbers that are not finite, nesting without end: in every file, signed or not."""
+    (folder / place).write_text(text)
+    if place not in {"manifest.json", "signature.json"}:
+        reseal(folder, key)
+    rejects(folder, trust)
+
+
+_SWAPPER = """
+import os, sys
+name, good, bad = sys.argv[1:]
+whole, other = open(good, "rb").read(), open(bad, "rb").read()
+print("go", flush=True)
+while True:
+    for data in (other, whole):
+        with open(name + ".new", "wb") as file:
+            file.write(data)
+        os.replace(name + ".new", name)
+    with open(name, "r+b") as file:  # the same file, changed in place, half by half
+        for data in (other, whole):
+            file.seek(0); file.write(data[: len(data) // 2]); file.flush(); file.write(data[len(data) // 2 :])
+            file.truncate(len(data))
+"""
+
+
+def test_a_file_that_is_swapped_all_the_time(tmp_path: Path, folder: Path, trust: Trust) -> None:
+    """Another process swaps the network between check and load, by name and in place: it is the signed one or none."""
+    good = load_bundle(folder, trust)
+    network = folder / "models" / "model.onnx"
+    (tmp_path / "good").write_bytes(network.read_bytes())
+    (tmp_path / "bad").write_bytes(network.read_bytes()[::-1])
+    command = [sys.executable, "-c", _SWAPPER, str(network), str(tmp_path / "good"), str(tmp_path / "bad")]
+    outcomes = set()
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as swapper:
+        assert swapper.stdout is not None
+        assert swapper.stdout.readline() == b"go\n"
+        # Until both outcomes were seen, at least 100 times and at most 2000.
+        for turn in range(2000):
+            outcomes.add(_load_or_reason(folder, trust))
+            if turn >= 100 and {good.model(), None} <= outcomes:
+                break
+        swapper.kill()
+    assert outcomes == {good.model(), None}
+
+
+def _load_or_reason(folder: Path, trust: Trust) -> bytes | None:
+    try:
+        return load_bundle(folder, trust).model()
+    except BundleRejectedError:
+        return None
 
 
 def test_a_folder_that_is_too_large_is_caught(folder: Path, trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,3 +99,40 @@ def test_leftovers_of_a_living_writer_stay(tmp_path: Path) -> None:
     (tmp_path / ".other.tmp").mkdir()
     remove_leftovers(tmp_path)
     assert mine.is_dir()
+
+
+_LOOKER = """
+import os, sys
+seen = missing = 0
+print("go", flush=True)
+while not os.path.exists(sys.argv[2]):
+    seen += 1
+    missing += not os.path.exists(sys.argv[1])
+print(seen, missing)
+"""
+
+
+def test_while_it_is_replaced_a_bundle_is_always_there(tmp_path: Path) -> None:
+    """Another process that never stops looking sees the folder at every look, the old one or the new one, whole."""
+    folder, stop = tmp_path / "bundle", tmp_path / "stop"
+    write_folder(folder, {"one": b"1"})
+    command = [sys.executable, "-c", _LOOKER, str(folder / "one"), str(stop)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as looker:
+        assert looker.stdout is not None
+        assert looker.stdout.readline() == "go\n"
+        for number in range(100):
+            write_folder(folder, {"one": b"%d" % number}, replace=True)
+        stop.touch()
+        seen, missing = map(int, looker.stdout.read().split())
+    assert seen > 0
+    assert missing == 0
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_system_that_cannot_exchange_leaves_the_old_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said, and nothing is left behind; nobody falls back on a moment without any bundle."""
+    write_folder(tmp_path / "bundle", {"one": b"1"})
+    monkeypatch.setattr("irmsia.durable.sys.platform", "elsewhere")
+    with pytest.raises(OSError, match="not supported"):
+        write_folder(tmp_path / "bundle", {"one": b"2"}, replace=True)
+    assert _tree(tmp_path) == {"bundle/one": 1}

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from irmsia import durable
 from irmsia.bundles.canonical import canonical_bytes, parse_json
+from irmsia.bundles.read import open_regular
 from irmsia.errors import BundleRejectedError, IrmsiaError, UnsafeSettingsError
 
 ACTIVE = "active.json"
@@ -118,16 +119,13 @@ def _is_identity(value: object) -> bool:
 
 def _read(path: Path) -> bytes | None:
     try:
-        # O_NONBLOCK: opening a named pipe must not wait for its writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        file = open_regular(path, flags=os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise BundleRejectedError(f"{ACTIVE} is a link or cannot be read") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleRejectedError(f"{ACTIVE} is not a regular file")
+        raise BundleRejectedError(f"{ACTIVE} is not a regular file that can be read") from error
+    with file:
+        status = os.fstat(file.fileno())
         if status.st_mode & stat.S_IWOTH or status.st_uid not in {0, os.geteuid()}:
             raise UnsafeSettingsError(f"other users may write {ACTIVE}; make it yours and chmod 644 it")
         data = file.read(_MAX_BYTES + 1)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from irmsia.bundles.load import MANIFEST, SIGNATURE
-from irmsia.bundles.read import MAX_BYTES, MAX_FILES, check_names
+from irmsia.bundles.read import MAX_BYTES, MAX_FILES, check_names, open_regular
 from irmsia.errors import BundleRejectedError, NotFoundError
 
 SUFFIX = ".irmsia.zip"
@@ -153,14 +153,8 @@ def _decode(name: bytes) -> str:
 
 def _opened(path: Path) -> BinaryIO:
     try:
-        # O_NONBLOCK: opening a named pipe must not wait for its writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        return open_regular(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError("there is no such bundle") from error
     except (OSError, ValueError) as error:
-        raise BundleRejectedError("the bundle cannot be read") from error
-    file = os.fdopen(descriptor, "rb")
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
-        raise BundleRejectedError("the bundle is neither a folder nor a regular file")
-    return file
+        raise BundleRejectedError("the bundle is neither a folder nor a regular file that can be read") from error

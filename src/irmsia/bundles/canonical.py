@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import NoReturn
 
 import rfc8785
@@ -19,7 +20,11 @@ def parse_json(text: bytes) -> object:
     """
     try:
         return json.loads(
-            text.decode("utf-8"), parse_int=_number, parse_constant=_refuse_constant, object_pairs_hook=_unique
+            text.decode("utf-8"),
+            parse_int=_number,
+            parse_float=_finite,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_unique,
         )
     except (ValueError, OverflowError, RecursionError) as error:
         raise BundleRejectedError(f"not valid JSON: {_reason(error)}") from error
@@ -50,6 +55,14 @@ def _number(digits: str) -> int | float:
     if rfc8785.dumps(float(value)) != digits.encode("ascii"):
         raise ValueError("an integer that no double holds")
     return float(value)
+
+
+def _finite(digits: str) -> float:
+    """1e400 is a number of JSON but no double."""
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError("a number that no double holds")
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:

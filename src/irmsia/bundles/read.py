@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from irmsia.errors import BundleRejectedError, NotFoundError
 
@@ -60,6 +62,19 @@ def check_names(names: Iterable[str]) -> None:
         check_name(name)
         if folded.setdefault(unicodedata.normalize("NFKC", name).casefold(), name) != name:
             raise BundleRejectedError(f"two files of one name but for its letters' case: {name[:80]!r}")
+
+
+def open_regular(path: Path, *, flags: int = 0) -> BinaryIO:
+    """Open a regular file to be read; a pipe does not make this wait for its writer. ``flags`` as of `os.open`.
+
+    Raises:
+        OSError: what the file system says, also where it is anything but a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(descriptor, "rb")
 
 
 @contextmanager
