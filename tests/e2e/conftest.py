@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from irmsia.app.proofs import note_proof
 from irmsia.bundles.signing import machine_key
 from irmsia.bundles.store import STARTER, BundleStore
+from irmsia.cli.main import main
 from irmsia.imaging.phantoms import qa_set
 from irmsia.settings.tree import Settings
 from tests.bundles.tiny import make_fields, make_files
@@ -35,6 +40,17 @@ class Platform:
         command = [*IRMSIA, *map(str, arguments)]
         env = self.environment | environment
         return subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=120)
+
+    def run_here(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """`run` within this process: what it prints and its exit code, without the second it takes to start."""
+        out, err, log = io.StringIO(), io.StringIO(), logging.getLogger()
+        handlers, level = log.handlers[:], log.level
+        argv = ["irmsia", *map(str, arguments)]
+        here = (mock.patch.object(sys, "argv", argv), mock.patch.dict(os.environ, self.environment, clear=True))
+        with here[0], here[1], redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as left:
+            main()
+        log.handlers[:], log.level = handlers, level
+        return subprocess.CompletedProcess(argv, int(left.value.code or 0), out.getvalue(), err.getvalue())
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start one command; it is killed at the end of the test if it still runs."""

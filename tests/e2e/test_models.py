@@ -20,10 +20,16 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from irmsia.app import registry
 from irmsia.bundles.active import read_active
 from irmsia.bundles.archive import write_archive
+from irmsia.bundles.canonical import bundle_id, canonical_bytes, parse_json
+from irmsia.bundles.load import Bundle
 from irmsia.bundles.read import read_folder
 from irmsia.bundles.signing import make_key, public_pem
+from irmsia.inference.runtimes.protocol import Precision
+from irmsia.inference.verify import VerificationReport
+from irmsia.settings.tree import Settings
 from tests.bundles.proven import write_proven
 from tests.bundles.tiny import make_group, make_rules
 from tests.e2e.conftest import Platform
@@ -68,27 +74,30 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def listed(platform: Platform) -> dict[str, dict[str, Any]]:
     """``name:version`` -> what `models list` says."""
-    lines = platform.run("models", "list", "--json").stdout.splitlines()
+    lines = platform.run_here("models", "list", "--json").stdout.splitlines()
     return {f"{row['name']}:{row['version']}": row for row in map(json.loads, lines)}
 
 
-def test_from_a_stranger_s_file_to_serving_and_back(tmp_path: Path, bundles: Path) -> None:
+def test_from_a_stranger_s_file_to_serving_and_back(
+    tmp_path: Path, bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Refused, trusted, installed, activated, rolled back, exported: each step says what it did."""
     platform = Platform(tmp_path / "home")
     archive = tmp_path / "two.irmsia.zip"
     archive.write_bytes(write_archive(read_folder(bundles / "two")))
-    refused = platform.run("models", "install", archive)
+    refused = platform.run_here("models", "install", archive)
     assert refused.returncode == 1
     assert "irmsia models trust KEYFILE" in refused.stderr
     assert not (platform.home / "bundles").exists()
-    assert platform.run("models", "trust", bundles / "key.pub").returncode == 0
+    assert platform.run_here("models", "trust", bundles / "key.pub").returncode == 0
 
     first = platform.run("models", "install", archive, "--json")
     done = json.loads(first.stdout)
     assert (first.returncode, done["ok"], done["changed"]) == (0, True, True)
     assert done["golden"]["phantoms"] == {"pass": 64, "fail": 0, "not_checked": 0}
     before = tree(platform.home)
-    assert not json.loads(platform.run("models", "install", bundles / "two", "--json").stdout)["changed"]
+    monkeypatch.setattr(registry, "prove", _passes)  # here; the commands in processes of their own really prove
+    assert not json.loads(platform.run_here("models", "install", bundles / "two", "--json").stdout)["changed"]
     assert tree(platform.home) == before
     assert listed(platform)["tiny:2.0"]["state"] == "ready"
 
@@ -97,48 +106,62 @@ def test_from_a_stranger_s_file_to_serving_and_back(tmp_path: Path, bundles: Pat
     assert "64     0            0" in active.stdout
     assert read_active(platform.home).identity == done["id"]
     assert listed(platform)["tiny:2.0"]["state"] == "active"
-    assert platform.run("models", "rollback").returncode == 0
+    assert platform.run_here("models", "rollback").returncode == 0
     assert read_active(platform.home).identity is None
-    again = platform.run("models", "rollback")
+    again = platform.run_here("models", "rollback")
     assert (again.returncode, "nothing was active before" in again.stderr) == (1, True)
 
     for name in ("a.irmsia.zip", "b.irmsia.zip"):
-        assert platform.run("models", "export", done["id"][:8], tmp_path / name).returncode == 0
+        assert platform.run_here("models", "export", done["id"][:8], tmp_path / name).returncode == 0
     assert (tmp_path / "a.irmsia.zip").read_bytes() == (tmp_path / "b.irmsia.zip").read_bytes()
-    assert platform.run("models", "export", "tiny", tmp_path / "a.irmsia.zip").returncode == 2
+    assert platform.run_here("models", "export", "tiny", tmp_path / "a.irmsia.zip").returncode == 2
 
 
 def test_a_bundle_that_answers_otherwise_cannot_come_in_or_serve(fresh: Platform, bundles: Path) -> None:
     """Its table is printed, exit 1, nothing changes; put there by hand it cannot be activated either."""
     before = tree(fresh.home)
-    result = fresh.run("models", "install", bundles / "wrong")
+    result = fresh.run_here("models", "install", bundles / "wrong")
     assert result.returncode == 1
     assert "rejected, nothing changed" in result.stdout
     assert "threshold" in result.stdout
     assert tree(fresh.home) == before
-    identity = write_proven_id(bundles / "wrong")
+    identity = read_id(bundles / "wrong")
     shutil.copytree(bundles / "wrong", fresh.home / "bundles" / identity)
     assert listed(fresh)["tiny:3.0"]["state"] == "unproven"
-    assert fresh.run("models", "activate", identity).returncode == 1
+    assert fresh.run_here("models", "activate", identity).returncode == 1
     assert read_active(fresh.home).identity is None
 
 
-def write_proven_id(folder: Path) -> str:
+def read_id(folder: Path) -> str:
     """The id of a bundle that lies in a folder."""
-    from irmsia.bundles.canonical import bundle_id, canonical_bytes, parse_json
-
     return bundle_id(canonical_bytes(parse_json((folder / "manifest.json").read_bytes())))
 
 
-def test_an_older_version_needs_a_word(fresh: Platform, bundles: Path) -> None:
-    """A downgrade is wrong usage unless asked for; --older or a rollback does it."""
+def test_an_older_version_needs_a_word(fresh: Platform, bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A downgrade is wrong usage unless asked for; --older does it, and so does a rollback."""
+    monkeypatch.setattr(registry, "prove", _passes)
     for name in ("one", "two"):
-        assert fresh.run("models", "install", bundles / name).returncode == 0
-    assert fresh.run("models", "activate", "tiny:2.0").returncode == 0
-    refused = fresh.run("models", "activate", "tiny:1.0")
+        assert fresh.run_here("models", "install", bundles / name).returncode == 0
+    assert fresh.run_here("models", "activate", "tiny:2.0").returncode == 0
+    refused = fresh.run_here("models", "activate", "tiny:1.0")
     assert (refused.returncode, "--older" in refused.stderr) == (2, True)
-    assert fresh.run("models", "activate", "tiny:1.0", "--older").returncode == 0
-    assert read_active(fresh.home).identity == write_proven_id(bundles / "one")
+    assert fresh.run_here("models", "activate", "tiny:1.0", "--older").returncode == 0
+    assert read_active(fresh.home).identity == read_id(bundles / "one")
+    assert fresh.run_here("models", "rollback").returncode == 0
+    assert fresh.run_here("models", "activate", "starter").returncode == 0  # another name: no question of versions
+
+
+@pytest.mark.parametrize(
+    ("new", "old"), [("1.9", "1.10"), ("1.0-beta", "1.0"), ("1.0", "1.0.1"), ("0.9", "1"), ("1.0.a", "1.0.b")]
+)
+def test_which_version_is_older(new: str, old: str) -> None:
+    """Numbers by value, a word before none, the longer after the shorter."""
+    assert registry._order(new) < registry._order(old)
+
+
+def _passes(settings: Settings, bundle: Bundle, *_: object, **more: object) -> VerificationReport:
+    """In the place of the golden records, where a test is not about them."""
+    return VerificationReport(bundle.id, "none", Precision.F32, (), ())
 
 
 def test_a_model_that_does_not_exist_is_exit_2_everywhere(served: tuple[Platform, str], phantoms: Path) -> None:
@@ -154,7 +177,7 @@ def test_a_model_that_does_not_exist_is_exit_2_everywhere(served: tuple[Platform
         ("models", "export", "nothing", phantoms / "x.irmsia.zip"),
     ]
     for command in commands:
-        result = platform.run(*command)
+        result = platform.run_here(*command)
         assert result.returncode == 2, command
         assert (result.stdout, result.stderr.count("\n")) == ("", 1), command
         assert "MODEL_NOT_FOUND" in result.stderr, command
@@ -163,11 +186,11 @@ def test_a_model_that_does_not_exist_is_exit_2_everywhere(served: tuple[Platform
 def test_serve_without_its_active_model_is_exit_1(fresh: Platform) -> None:
     """A check failed, not the usage: one line that says what to look at; unsafe settings are 78."""
     (fresh.home / "active.json").write_text(json.dumps({"id": "a" * 64}))
-    result = fresh.run("serve", "--grpc-port", "0")
+    result = fresh.run_here("serve", "--grpc-port", "0")
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
     assert "BUNDLE_REJECTED" in result.stderr and "active.json" in result.stderr
     (fresh.home / "active.json").chmod(0o666)
-    assert fresh.run("serve", "--grpc-port", "0").returncode == 78
+    assert fresh.run_here("serve", "--grpc-port", "0").returncode == 78
 
 
 _KILLED = """
@@ -181,7 +204,6 @@ for name in ("fsync", "replace", "rename"):
         return _real(*arguments, **options)
     setattr(os, name, call)
 import irmsia.app.registry as registry
-from irmsia.app.prove import prove
 from irmsia.inference.verify import VerificationReport
 # The golden records run in other tests; here each of many runs is to die while it writes.
 registry.prove = lambda settings, bundle, prepare, **more: VerificationReport(bundle.id, "none", "f32", (), ())
@@ -198,7 +220,7 @@ def test_kill_9_leaves_the_whole_bundle_or_nothing(fresh: Platform, bundles: Pat
     wanted = read_folder(bundles / "one")
     folder = fresh.home / "bundles"
     outcomes = []
-    for step in range(0, 200, 3):
+    for step in range(0, 200, 6):
         command = [sys.executable, "-c", _KILLED, str(step), "models", "install", str(bundles / "one")]
         result = subprocess.run(command, env=fresh.environment, capture_output=True, check=False, timeout=120)
         seen = [path for path in folder.glob("*") if not path.name.startswith(".")] if folder.is_dir() else []
@@ -206,11 +228,11 @@ def test_kill_9_leaves_the_whole_bundle_or_nothing(fresh: Platform, bundles: Pat
         outcomes.append((result.returncode, len(seen)))
         if result.returncode == 0:
             break
-        shutil.rmtree(folder / write_proven_id(bundles / "one"), ignore_errors=True)
+        shutil.rmtree(folder / read_id(bundles / "one"), ignore_errors=True)
     assert outcomes[-1] == (0, 1)
     assert (-signal.SIGKILL, 0) in outcomes
-    assert len(outcomes) > 5
-    assert [path.name for path in folder.iterdir()] == [write_proven_id(bundles / "one")]
+    assert len(outcomes) > 3
+    assert [path.name for path in folder.iterdir()] == [read_id(bundles / "one")]
 
 
 # ------------------------------------------------------------------------------------------------- I10, line by line
@@ -276,7 +298,7 @@ def test_files_that_would_run_code_do_not(fresh: Platform, tmp_path: Path) -> No
     before = tree(fresh.home)
     for name, data in code_files(tmp_path / "canary").items():
         (tmp_path / name).write_bytes(data)
-        result = fresh.run("models", "install", tmp_path / name)
+        result = fresh.run_here("models", "install", tmp_path / name)
         assert (result.returncode, "BUNDLE_REJECTED" in result.stderr) == (1, True), name
         assert "Traceback" not in result.stderr
         assert not (tmp_path / "canary").exists(), name
@@ -312,6 +334,6 @@ def test_folders_that_are_not_plain_are_refused(fresh: Platform, tmp_path: Path,
     for change in (soft, hard, pipe, listening, collide, ride):
         folder = shutil.copytree(bundles / "one", tmp_path / change.__name__)
         change(folder)
-        result = fresh.run("models", "install", folder)
+        result = fresh.run_here("models", "install", folder)
         assert (result.returncode, "BUNDLE_REJECTED" in result.stderr) == (1, True), change.__name__
     assert tree(fresh.home) == before

@@ -122,6 +122,8 @@ class ModelWatch:
 
     def _others(self) -> list[BundleEntry]:
         """Whole and proven, those that were active last first, then the newest; as many as the settings allow."""
+        if self._settings.models.ready == 0:
+            return []
         entries = [entry for entry in self._store.list() if entry.bundle is not None and not entry.active]
         proven = [entry for entry in entries if entry.packaged or is_proven(self._settings, entry.id)]
         return sorted(proven, key=self._rank)[: self._settings.models.ready]
