@@ -23,8 +23,10 @@ def prove(
     *,
     data: Path | None = None,
     advance: Callable[[], None] = lambda: None,
-) -> VerificationReport:
+) -> tuple[VerificationReport, ...]:
     """Run the golden records of ``bundle`` as this machine would serve it, and note whether they pass.
+
+    A report a runtime and precision; the first decides whether the bundle may serve.
 
     Args:
         settings: the tree; runtime and precision are taken from it.
@@ -49,7 +51,7 @@ def prove(
         precision=Precision(settings.engine.precision),
     )
     (note_proof if report.ok else forget_proof)(settings, bundle.id)
-    return report
+    return (report,)
 
 
 def require_proof(settings: Settings, bundle: Bundle, prepare: Prepare) -> None:
@@ -60,9 +62,9 @@ def require_proof(settings: Settings, bundle: Bundle, prepare: Prepare) -> None:
     """
     if is_proven(settings, bundle.id):
         return
-    report = prove(settings, bundle, prepare)
-    if not report.ok:
-        raise BundleRejectedError(_why(report))
+    decisive = prove(settings, bundle, prepare)[0]
+    if not decisive.ok:
+        raise BundleRejectedError(_why(decisive))
 
 
 def _why(report: VerificationReport) -> str:

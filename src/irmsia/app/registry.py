@@ -27,12 +27,17 @@ Advance = Callable[[], None]
 class Proven:
     """A model whose golden records were run here.
 
-    ``changed``: it was installed or activated by this call. Never where the report is not ok: nothing changed then.
+    ``reports``: as `irmsia.app.prove.prove`. ``changed``: it was installed or activated by this call.
     """
 
     bundle: Bundle
-    report: VerificationReport
+    reports: tuple[VerificationReport, ...]
     changed: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether it may serve; where not, nothing changed."""
+        return self.reports[0].ok
 
 
 def install_model(
@@ -53,14 +58,14 @@ def install_model(
     """
     files = read_folder(source, hard_links=False) if os.path.isdir(source) else read_archive(source)  # noqa: PTH112 - as in app.verify
     bundle = open_bundle(files, read_trust(settings.home))
-    report = _prove(settings, bundle, data, advance)
-    if not report.ok:
-        return Proven(bundle, report, changed=False)
+    reports = _prove(settings, bundle, data, advance)
+    if not reports[0].ok:
+        return Proven(bundle, reports, changed=False)
     try:
         changed = BundleStore(settings.home).put(bundle.id, files)
     except OSError as error:
         raise InvalidRequestError(f"the model cannot be written: {error.strerror}") from None
-    return Proven(bundle, report, changed)
+    return Proven(bundle, reports, changed)
 
 
 def activate_model(
@@ -84,14 +89,14 @@ def activate_model(
     bundle, active = store.load(name), _active(store)
     if active is not None and not older:
         _require_not_older(bundle, active)
-    report = _prove(settings, bundle, data, advance)
-    if not report.ok:
-        return Proven(bundle, report, changed=False)
+    reports = _prove(settings, bundle, data, advance)
+    if not reports[0].ok:
+        return Proven(bundle, reports, changed=False)
     try:
         store.activate(bundle.id)
     except OSError as error:
         raise InvalidRequestError(f"active.json cannot be written: {error.strerror}") from None
-    return Proven(bundle, report, active is None or active.id != bundle.id)
+    return Proven(bundle, reports, active is None or active.id != bundle.id)
 
 
 def rollback_model(settings: Settings, *, data: Path | None = None, advance: Advance = lambda: None) -> Proven:
@@ -103,14 +108,14 @@ def rollback_model(settings: Settings, *, data: Path | None = None, advance: Adv
     """
     store = BundleStore(settings.home)
     bundle = store.load_previous()
-    report = _prove(settings, bundle, data, advance)
-    if not report.ok:
-        return Proven(bundle, report, changed=False)
+    reports = _prove(settings, bundle, data, advance)
+    if not reports[0].ok:
+        return Proven(bundle, reports, changed=False)
     try:
         store.rollback(bundle)
     except OSError as error:
         raise InvalidRequestError(f"active.json cannot be written: {error.strerror}") from None
-    return Proven(bundle, report, changed=True)
+    return Proven(bundle, reports, changed=True)
 
 
 def export_model(settings: Settings, name: str, path: Path) -> Bundle:
@@ -144,7 +149,7 @@ def trust_key_file(settings: Settings, path: Path) -> str:
         raise InvalidRequestError(f"the key cannot be kept: {error.strerror}") from None
 
 
-def _prove(settings: Settings, bundle: Bundle, data: Path | None, advance: Advance) -> VerificationReport:
+def _prove(settings: Settings, bundle: Bundle, data: Path | None, advance: Advance) -> tuple[VerificationReport, ...]:
     with open_pool(settings, 1) as pool:
         return prove(settings, bundle, pool.prepare, data=data, advance=advance)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,60 +112,61 @@ def _show(done: Proven, what: str, *, as_json: bool) -> None:
     if as_json:
         print_json(_to_json(done))
     else:
-        _print_table(done.report)
-        manifest, state = done.bundle.manifest, what if done.report.ok else "rejected, nothing changed:"
+        _print_table(done.reports)
+        manifest, state = done.bundle.manifest, what if done.ok else "rejected, nothing changed:"
         line = f"{state}  {manifest.name} {manifest.version}  {done.bundle.id[:12]}"
-        style = "green" if done.report.ok else "red"
+        style = "green" if done.ok else "red"
         make_console().print(printable(line), style=style, markup=False, soft_wrap=True)
-    raise typer.Exit(0 if done.report.ok else 1)
+    raise typer.Exit(0 if done.ok else 1)
 
 
 def _to_json(done: Proven) -> dict[str, Any]:
     manifest = done.bundle.manifest
     known = {"id": done.bundle.id, "name": manifest.name, "version": manifest.version}
-    return {**known, "ok": done.report.ok, "changed": done.changed, "golden": _golden(done.report)}
+    return {**known, "ok": done.ok, "changed": done.changed, "golden": [_golden(report) for report in done.reports]}
 
 
 def _golden(report: VerificationReport) -> dict[str, Any]:
-    counts = {kind: dict(zip(_STATES, row, strict=True)) for kind, row in _count(report).items()}
     return {
-        **counts,
-        "flips": report.flips,
-        "max_dp": report.max_dp,
         "runtime": report.runtime,
         "precision": report.precision.value,
-        "problems": [*report.problems, *_failures(report)],
+        "ok": report.ok,
+        **{kind: dict(zip(_STATES, row, strict=True)) for kind, row in _count(report).items()},
+        "flips": report.flips,
+        "max_dp": report.max_dp,
+        "problems": list(_problems(report)),
     }
 
 
-def _failures(report: VerificationReport) -> list[str]:
-    """The first few records that fail, and why."""
+def _problems(report: VerificationReport) -> list[str]:
+    """What is wrong with the whole, then the first few records that fail, and why."""
     failed = [f"{result.name}: {'; '.join(result.reasons)}" for result in report.results if result.status == "FAIL"]
-    return failed[:_SHOWN]
+    return [*report.problems, *failed[:_SHOWN]]
 
 
 def _count(report: VerificationReport) -> dict[str, list[int]]:
+    """Phantoms and images: how many pass, fail and were not checked."""
     from irmsia.inference.verify import Status
 
     order = (Status.PASS, Status.FAIL, Status.NOT_CHECKED)
-    kinds = {"phantoms": True, "images": False}
     return {
         kind: [sum(r.phantom is phantom and r.status is state for r in report.results) for state in order]
-        for kind, phantom in kinds.items()
+        for kind, phantom in (("phantoms", True), ("images", False))
     }
 
 
-def _print_table(report: VerificationReport) -> None:
+def _print_table(reports: Sequence[VerificationReport]) -> None:
     from rich.table import Table
 
-    table = Table("golden records", box=None, header_style="dim")
-    for title in ("pass", "fail", "not checked"):
+    table = Table("runtime", "precision", "golden records", box=None, header_style="dim")
+    for title in ("pass", "fail", "not checked", "flips", "max dp"):
         table.add_column(title, justify="right")
-    for kind, row in _count(report).items():
-        table.add_row(kind, *map(str, row))
+    for report in reports:
+        for kind, row in _count(report).items():
+            figures = (str(report.flips), f"{report.max_dp:.1e}") if kind == "phantoms" else ("", "")
+            table.add_row(report.runtime, report.precision.value, kind, *map(str, row), *figures)
     console = make_console()
     console.print(table)
-    figures = f"{report.runtime} at {report.precision}, largest difference {report.max_dp:.1e}, {report.flips} flips"
-    console.print(figures, style="dim", soft_wrap=True)
-    for problem in (*report.problems, *_failures(report)):
-        console.print(f"FAIL  {printable(problem)}", style="red", markup=False, soft_wrap=True)
+    for report in reports:
+        for problem in _problems(report):
+            console.print(f"FAIL  {printable(problem)}", style="red", markup=False, soft_wrap=True)
