@@ -16,13 +16,12 @@ from unittest import mock
 
 import pytest
 
-from irmsia.app.proofs import note_proof
 from irmsia.bundles.signing import machine_key
 from irmsia.bundles.store import STARTER, BundleStore
 from irmsia.cli.main import main
 from irmsia.imaging.phantoms import qa_set
-from irmsia.settings.tree import Settings
 from tests.bundles.tiny import make_fields, make_files
+from tests.e2e.gates import note_proof
 
 IRMSIA = [sys.executable, "-m", "irmsia.cli.main"]
 
@@ -84,7 +83,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home.chmod(0o700)
     store = BundleStore(home)
     identity = store.add(make_fields(), make_files(), machine_key(home))
-    note_proof(Settings(home=home), identity)  # it holds no golden records: a server would not take it without a proof
+    note_proof(home, identity)  # it holds no golden records: a server would not take it without a proof
     store.activate(identity)
     return home
 

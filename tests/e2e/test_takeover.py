@@ -16,7 +16,6 @@ import onnx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from irmsia.app.proofs import note_proof
 from irmsia.bundles.active import set_active
 from irmsia.bundles.canonical import bundle_id, canonical_bytes, parse_json
 from irmsia.bundles.signing import make_key, public_pem, sign
@@ -25,12 +24,12 @@ from irmsia.client import DicomDiagnosticClient
 from irmsia.client.calls import DiagnoseOptions
 from irmsia.errors import BundleRejectedError, IrmsiaError, ModelNotFoundError
 from irmsia.findings.types import Diagnosis
-from irmsia.settings.tree import Settings
 from tests.bundles import test_graph as graphs
 from tests.bundles.proven import write_proven
 from tests.bundles.test_load import reseal
 from tests.bundles.tiny import make_group, make_network, make_rules
 from tests.e2e.conftest import Platform
+from tests.e2e.gates import note_proof
 from tests.e2e.test_models import code_files
 from tests.inference.reading import make_png
 
@@ -110,7 +109,7 @@ def _bring(home: Path, key: Ed25519PrivateKey, **what: Any) -> str:
     identity = write_proven(made, key, **what)
     (home / "bundles").mkdir(exist_ok=True)
     made.rename(home / "bundles" / identity)
-    note_proof(Settings(home=home), identity)
+    note_proof(home, identity)
     return identity
 
 
@@ -327,7 +326,7 @@ def test_hostile_bundles_never_become_ready(attacked: Server, tmp_path: Path) ->
     reasons = {}
     for name, fault, signed in _faults(attacked, canary):
         identity = _spoilt(attacked, fault, signed=signed)
-        note_proof(Settings(home=attacked.home), identity)  # even where somebody forged the note of a proof
+        note_proof(attacked.home, identity)  # even where somebody forged the note of a proof
         set_active(attacked.home, identity)
         health = attacked.wait(lambda health: health.problem)
         reasons[name] = health.problem

@@ -139,7 +139,7 @@ def evaluate_bundle(
     facts = (
         ("command", f"`{command}`"),
         ("bundle", f"{manifest.name} {manifest.version}, `{bundle.id}`"),
-        ("computed by", f"irmsia {__version__}, {model.runtime} at {model.compiled.precision.value}"),
+        ("computed by", f"irmsia {__version__}, {model.runtime} at {model.precision.value}"),
         ("part", _part_fact(part, samples, sealed)),
         ("data digest", f"`{data_digest(samples)}`"),
         ("date", _now()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from irmsia.app.configure import running_target
-from irmsia.app.proofs import is_proven
+from irmsia.app.ready import is_proven
 from irmsia.bundles.load import Bundle
 from irmsia.bundles.store import BundleEntry, BundleStore
 from irmsia.client import DicomDiagnosticClient

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from irmsia.app.proofs import forget_proof, is_proven, note_proof
-from irmsia.app.verify import find_by_digest
+from irmsia.app.ready import is_proven
+from irmsia.app.verify import require_ok, run_gate
 from irmsia.bundles.load import Bundle
-from irmsia.errors import BundleRejectedError
 from irmsia.imaging.decode_task import PreparedInput
 from irmsia.imaging.preprocess import PreprocessSpec
-from irmsia.inference.runtimes.protocol import Precision
-from irmsia.inference.verify import Prepare, Status, VerificationReport, verify_bundle
+from irmsia.inference.verify import Prepare, VerificationReport
 from irmsia.settings.tree import Settings
 
 
@@ -24,34 +22,27 @@ def prove(
     data: Path | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[VerificationReport, ...]:
-    """Run the golden records of ``bundle`` as this machine would serve it, and note whether they pass.
+    """Run the golden records of ``bundle`` as this machine would serve it, and keep what passed.
 
-    A report a runtime and precision; the first decides whether the bundle may serve.
+    A report a precision; the first, f32, decides whether the bundle may serve.
 
     Args:
         settings: the tree; runtime and precision are taken from it.
         bundle: a checked bundle.
         prepare: reads and preprocesses one file, as the decoder pool does.
         data: folder in which the real images are looked up; null: they are NOT CHECKED, which fails nothing.
-        advance: called once a record that is run.
+        advance: called once an image that is read.
 
     Raises:
         BundleRejectedError: the runtime does not take the network.
+        InvalidRequestError: ``IRMSIA_HOME`` cannot be written.
     """
 
     def counted(source: bytes, spec: PreprocessSpec) -> PreparedInput:
         advance()
         return prepare(source, spec)
 
-    report = verify_bundle(
-        bundle,
-        counted,
-        resolve=find_by_digest(data, settings.limits.file_bytes),
-        runtime=settings.engine.runtime,
-        precision=Precision(settings.engine.precision),
-    )
-    (note_proof if report.ok else forget_proof)(settings, bundle.id)
-    return (report,)
+    return run_gate(settings, bundle, counted, data=data)
 
 
 def require_proof(settings: Settings, bundle: Bundle, prepare: Prepare) -> None:
@@ -60,15 +51,5 @@ def require_proof(settings: Settings, bundle: Bundle, prepare: Prepare) -> None:
     Raises:
         BundleRejectedError: a golden record is answered otherwise here; the message names the first.
     """
-    if is_proven(settings, bundle.id):
-        return
-    decisive = prove(settings, bundle, prepare)[0]
-    if not decisive.ok:
-        raise BundleRejectedError(_why(decisive))
-
-
-def _why(report: VerificationReport) -> str:
-    first = next((f"{result.name}: {result.reasons[0]}" for result in report.results if result.reasons), None)
-    failed = report.count(Status.FAIL)
-    counted = f"{failed} of {len(report.results)} golden records fail" if failed else None
-    return "; ".join(filter(None, (*report.problems, counted, first)))
+    if not is_proven(settings, bundle.id):
+        require_ok(prove(settings, bundle, prepare)[0])

@@ -10,6 +10,8 @@ from irmsia.bundles.machine import MachineSeal
 from irmsia.inference.gate import GateRecords, choose_precision
 from irmsia.inference.model import ReadyModel, make_model
 from irmsia.inference.runtimes.cache import CompiledCache
+from irmsia.inference.runtimes.protocol import Precision
+from irmsia.inference.runtimes.registry import resolve_runtime
 from irmsia.settings.tree import Settings
 
 
@@ -21,6 +23,11 @@ def model_maker(settings: Settings, workers: int) -> Callable[[Bundle], ReadyMod
 def gate_records(settings: Settings) -> GateRecords:
     """What passed the golden gate on this machine."""
     return GateRecords(settings.home / "gates", partial(MachineSeal, settings.home, "gate"))
+
+
+def is_proven(settings: Settings, identity: str) -> bool:
+    """Whether the bundle of that id passed the gate on this machine, with what is installed now."""
+    return gate_records(settings).passed(identity, resolve_runtime(settings.engine.runtime), Precision.F32)
 
 
 def compiled_cache(settings: Settings) -> CompiledCache | None:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from irmsia.app.proofs import is_proven
 from irmsia.app.prove import require_proof
+from irmsia.app.ready import is_proven
 from irmsia.bundles.load import Bundle
 from irmsia.bundles.signing import read_trust
 from irmsia.bundles.store import BundleEntry, BundleStore
@@ -136,7 +136,7 @@ class ModelWatch:
 
 
 def _look(home: Path) -> _Look:
-    folders = (home / "bundles", home / "proofs", home / "keys")
+    folders = (home / "bundles", home / "gates", home / "keys")
     paths = [home / "active.json", home / "revoked.txt"]
     for folder in folders:
         paths.extend(sorted(folder.iterdir()) if folder.is_dir() else ())

@@ -257,7 +257,7 @@ def _logit_reasons(check: _Check, outputs: NetworkOutputs) -> Iterator[str]:
         yield f"a logit of {moved[0]} differs"
 
 
-def _is_same_logit(there: NDArray[np.float64], here: NDArray[np.float64], limit: float) -> bool:
+def _is_same_logit(there: NDArray[np.floating], here: NDArray[np.floating], limit: float) -> bool:
     if there.shape != here.shape:
         return False
     return bool(np.all(np.abs(here - there) <= limit * np.maximum(1.0, np.abs(there))))
