@@ -114,6 +114,7 @@ class _Verifier:
         self._precision = precision
         self._tolerance = TOLERANCES[precision]
         self._engines: dict[str, Engine] = {}
+        self._loaded: dict[str | None, Bundle | BundleRejectedError] = {}
         self._last: tuple[object, _Seen] | None = None
 
     def report(self, given: GivenAnswer, file: InputFile | None) -> AnswerReport:
@@ -145,15 +146,27 @@ class _Verifier:
         """The bundle that the answer names; `BundleRejectedError` with the reason why it proves nothing."""
         named = answer.evidence.bundle if answer.evidence is not None else None
         if answer.error is not None and named is None:
-            return self._store.load(), "a failure names no bundle; asked again with the active one"
+            return self._bundle(None), "a failure names no bundle; asked again with the active one"
         if named is None or not _ID.fullmatch(named):
             raise BundleRejectedError("the answer names no bundle")
         if answer.model is None or answer.model.id != named:
             raise BundleRejectedError("evidence.bundle and model.id of the answer differ")
-        bundle = self._load_folder(self._folder) if self._folder is not None else self._load_own(named)
+        bundle = self._bundle(named)
         if bundle.id != named:
             raise BundleRejectedError(f"another bundle: it is {bundle.id[:12]}, the answer names {named[:12]}")
         return bundle, f"{bundle.manifest.name} {bundle.manifest.version}, whole, signed by a trusted key"
+
+    def _bundle(self, named: str | None) -> Bundle:
+        """The bundle of --bundle, else that of the id, null for the active one; each is checked once a run."""
+        if named not in self._loaded:
+            try:
+                self._loaded[named] = self._load_own(named) if self._folder is None else self._load_folder(self._folder)
+            except BundleRejectedError as error:
+                self._loaded[named] = error
+        found = self._loaded[named]
+        if isinstance(found, BundleRejectedError):
+            raise found
+        return found
 
     def _load_folder(self, folder: Path) -> Bundle:
         try:
@@ -161,12 +174,12 @@ class _Verifier:
         except NotFoundError:
             raise BundleRejectedError("there is no bundle in the folder of --bundle") from None
 
-    def _load_own(self, identity: str) -> Bundle:
+    def _load_own(self, identity: str | None) -> Bundle:
         try:
             return self._store.load(identity)
         except ModelNotFoundError:
             broken = [f"; {entry.name[:12]} here: {entry.problem}" for entry in self._store.list() if entry.problem]
-            missing = f"the bundle {identity[:12]} is not on this machine; name its folder with --bundle"
+            missing = f"the bundle {(identity or 'active')[:12]} is not on this machine; name its folder with --bundle"
             raise BundleRejectedError(missing + "".join(broken)) from None
 
     def _see(self, answer: Diagnosis, path: Path, bundle: Bundle | None) -> _Seen:
