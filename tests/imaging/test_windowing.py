@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Any, get_args
@@ -9,7 +10,10 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit
 
 from irmsia.cli import image
 from irmsia.errors import InvalidRequestError
@@ -18,9 +22,10 @@ from irmsia.imaging.presets import MR_PERCENTILES, PRESETS, PresetName
 from irmsia.imaging.read import read_image
 from irmsia.imaging.render import render_seen
 from irmsia.imaging.types import Orientation, SpacingSource
-from irmsia.imaging.voi import GreyPicture, grey
+from irmsia.imaging.voi import GreyPicture, grey, picture
 from irmsia.imaging.window import VoiSource, VoiSpec
 from tests.imaging.samples import LIMITS, make_dataset, write
+from tests.imaging.samples import picture as picture_file
 
 FILE = VoiSpec()
 RAMP = np.arange(1 << 16, dtype=np.uint16).reshape(1, 256, 256, 1)
@@ -31,9 +36,9 @@ def seen(frames: NDArray[Any], spec: VoiSpec = FILE, *, frame: int = 0, **elemen
     return grey(read_image(write(make_dataset(frames, **elements)), LIMITS), frame, spec)
 
 
-def flat(picture: GreyPicture) -> NDArray[np.float64]:
+def flat(shown: GreyPicture) -> NDArray[np.float64]:
     """Its values in the order of the stored pixels."""
-    return picture.values.astype(np.float64).ravel()
+    return shown.values.astype(np.float64).ravel()
 
 
 def standard(function: str, x: NDArray[np.float64], c: float, w: float) -> NDArray[np.float64]:
@@ -316,3 +321,27 @@ def test_clahe_comes_after_the_window() -> None:
     expected = np.rint(apply_clahe(grey(read, 0, FILE).values, spec) * 255)
     np.testing.assert_array_equal(equalised, expected.astype(np.uint8))
     assert equalised.std() > 2 * plain.std()
+
+
+def test_what_the_codestream_says_of_colour_holds_for_frames_with_groups_of_their_own() -> None:
+    """JPEG frames decoded to RGB are not converted again because functional groups gave them a window."""
+    row, column = np.mgrid[:32, :48]
+    rgb = np.stack([row * 7, column * 5, (row + column) * 3], -1).astype(np.uint8)
+    frames = [picture_file(np.roll(rgb, shift, 0), "JPEG", quality=95, subsampling=0) for shift in (0, 9)]
+    pictures = []
+    for groups in ([], [make_group(FrameVOILUTSequence=make_content(WindowCenter="9", WindowWidth="9")), make_group()]):
+        dataset = make_dataset(np.stack([rgb, rgb]), Modality="US")
+        dataset.PhotometricInterpretation = "YBR_FULL_422"
+        if groups:
+            dataset.PerFrameFunctionalGroupsSequence = groups
+        dataset.PixelData = encapsulate(frames)
+        dataset["PixelData"].is_undefined_length = True
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+        buffer = io.BytesIO()
+        dataset["PixelData"].VR = "OB"
+        dcmwrite(buffer, dataset, enforce_file_format=True)
+        read = read_image(buffer.getvalue(), LIMITS)
+        pictures.append(picture(read, 0, FILE).values)
+    np.testing.assert_array_equal(pictures[0], pictures[1])
+    assert np.abs(pictures[0] * 255 - rgb).mean() < 4
