@@ -19,7 +19,7 @@ from irmsia.bundles.load import Bundle, load_bundle
 from irmsia.bundles.pack import write_bundle
 from irmsia.bundles.signing import Trust, make_key, sign
 from irmsia.errors import BundleRejectedError, NotFoundError
-from tests.bundles.tiny import make_fields, make_files
+from tests.bundles.tiny import make_fields, make_files, make_network
 
 NAMES = (
     "manifest.json",
@@ -313,7 +313,7 @@ def test_a_file_that_is_swapped_all_the_time(tmp_path: Path, folder: Path, trust
     good = load_bundle(folder, trust)
     network = folder / "models" / "model.onnx"
     (tmp_path / "good").write_bytes(network.read_bytes())
-    (tmp_path / "bad").write_bytes(network.read_bytes()[::-1])
+    (tmp_path / "bad").write_bytes(make_network(seed=5).SerializeToString())  # whole, of the same size, not signed
     command = [sys.executable, "-c", _SWAPPER, str(network), str(tmp_path / "good"), str(tmp_path / "bad")]
     outcomes = set()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as swapper:

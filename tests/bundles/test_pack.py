@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -120,13 +121,34 @@ def test_while_it_is_replaced_a_bundle_is_always_there(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as looker:
         assert looker.stdout is not None
         assert looker.stdout.readline() == "go\n"
-        for number in range(100):
+        for number in range(40):
             write_folder(folder, {"one": b"%d" % number}, replace=True)
         stop.touch()
         seen, missing = map(int, looker.stdout.read().split())
     assert seen > 0
     assert missing == 0
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_no_step_of_a_replacement_leaves_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After every rename that the writer makes, the folder is there."""
+    folder = tmp_path / "bundle"
+    write_folder(folder, {"one": b"1"})
+    there = []
+
+    def watched(name: str, real: Callable[..., object]) -> None:
+        def call(*arguments: object, **options: object) -> object:
+            result = real(*arguments, **options)
+            there.append(folder.is_dir())
+            return result
+
+        monkeypatch.setattr(os, name, call)
+
+    for name in ("rename", "replace"):
+        watched(name, getattr(os, name))
+    write_folder(folder, {"one": b"2"}, replace=True)
+    assert there and all(there)
+    assert (folder / "one").read_bytes() == b"2"
 
 
 def test_a_system_that_cannot_exchange_leaves_the_old_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
