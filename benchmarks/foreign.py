@@ -30,8 +30,6 @@ from benchmarks.foreign_families import (
     text_pages,
 )
 from benchmarks.study import SEED, Bounds, Page, Study, Table, bar, goal, read, run_study, share_of
-from irmsia.app.evaluate import sealed_images
-from irmsia.datasets.sealed import parse_sealed
 from irmsia.evaluation.metrics import auroc
 from irmsia.findings.calibration import softmax
 from irmsia.findings.decision import NetworkOutputs
@@ -44,6 +42,9 @@ from irmsia.imaging.render import encode_png, render_grey
 LEAST_AUROC = 0.99
 LEAST_REFUSED = 0.95
 _DRAWS = 1000
+
+LEARNT = "foreign"
+"""The statistic of a bundle that was taught by made-up foreign images, if it has one."""
 
 TURNS = {"turned 90": 1, "turned 180": 2, "turned 270": 3}
 INVERTED = "inverted"
@@ -133,9 +134,9 @@ def answer_foreign(study: Study) -> list[Answered]:
 
 def answer_own(study: Study) -> tuple[list[Answered], list[Answered]]:
     """Open the sealed part: its images as they are, and the same turned and inverted (family ``region, change``)."""
-    rows = parse_sealed(study.bundle.sealed().decode("utf-8"))
     own, changed = [], []
-    for sample, content, group in bar(list(sealed_images(study.data, rows)), "own images"):
+    for sample, group in bar(study.sealed_images(), "own images"):
+        content = (study.data / sample.path).read_bytes()
         own.append(answer(study, content, family=sample.region, group=group))
         image = read(content)
         for change, picture in _changes(render_grey(image, image.indices[0])):
@@ -248,14 +249,26 @@ def measure(study: Study) -> Page:
         notes=[
             "Refusal score: the largest of (1 - p) / (1 - threshold) of the router's largest own region and of each "
             "feature statistic over its threshold; above 1 is refused; blank pictures count as infinite.",
-            "No threshold was fixed by these pictures. Which statistics a bundle has was decided by people who had "
-            "seen some of these families, so the shares are no proof for families that nobody has looked at.",
+            "Thresholds stand where validation images of the starter's own regions put them; none was fixed by "
+            "these pictures. Which statistics the bundle has was decided with this table in sight (CT head above all), "
+            "so the shares are hopeful for these families and no proof for others.",
+            *_learnt_note(study.judge.rules),
             "One series, photograph or kind of noise is one group, however many pictures it gives; the brain EPI "
             "(150 slices) is one patient's series.",
             f"Apart, without a goal: {', '.join(APART)}.",
             opened,
         ],
     )
+
+
+def _learnt_note(rules: ModelRules) -> list[str]:
+    learnt = [statistic.name for statistic in rules.refusal.statistics if statistic.name == LEARNT]
+    text = (
+        "The statistic `foreign` is a head that learnt from made-up foreign images: own training images turned, "
+        "inverted, tiled, cut up, flattened or of other greys, noise, discs, dashes like text. So most kinds of this "
+        "page have a made-up relative that it has seen; the very images have not been learnt from."
+    )
+    return [text] if learnt else []
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from irmsia.app.evaluate import Judge
 from irmsia.imaging.phantoms import Lesion, Phantom, qa_set
 from irmsia.imaging.render import encode_png, render_grey, render_overlay
 
-_TILE = 200
+_TILE = 150
 _ACROSS = 4
 _TRUTH = (60, 220, 90)
 _MARK = (255, 255, 0)

@@ -44,7 +44,8 @@ def stored_weights(model: bytes) -> dict[str, NDArray[np.float32]]:
 def torch_network(bundle: Bundle) -> MultiHeadDiagnosticModel:
     """Return the network in evaluation mode at fp32, its batch norms fused as in the bundle.
 
-    The head of the lesion aid is not in a bundle; its output stays zero.
+    The lesion aid's head is not in a bundle: its output stays zero. Weights of a part that the architecture does not
+    have by itself are left out; they add columns to ``statistics`` and change neither logits nor maps.
 
     Raises:
         InternalError: the bundle's weights are not those of the architecture that its manifest names.
@@ -60,8 +61,10 @@ def torch_network(bundle: Bundle) -> MultiHeadDiagnosticModel:
     size = manifest.preprocessing.resize.size
     raw = MultiHeadDiagnosticModel(manifest.how_made.architecture, heads)
     network = fuse_batch_norm(raw, torch.zeros(1, 1, size, size))
-    state = {name: torch.from_numpy(values.copy()) for name, values in stored_weights(bundle.model()).items()}
-    aid = {name: torch.zeros_like(value) for name, value in network.state_dict().items() if _TRAINING_AID in name}
+    wanted = network.state_dict()
+    stored = {name: values for name, values in stored_weights(bundle.model()).items() if name in wanted}
+    state = {name: torch.from_numpy(values.copy()) for name, values in stored.items()}
+    aid = {name: torch.zeros_like(value) for name, value in wanted.items() if name.startswith(_TRAINING_AID)}
     try:
         network.load_state_dict(state | aid)
     except RuntimeError as error:

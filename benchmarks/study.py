@@ -22,12 +22,13 @@ from irmsia.bundles.load import Bundle, load_bundle
 from irmsia.bundles.signing import read_trust
 from irmsia.bundles.store import STARTER
 from irmsia.datasets.grouping import group_samples
-from irmsia.datasets.samples import Sample, SourceLayout, list_samples
+from irmsia.datasets.samples import STARTER_SOURCES, Sample, SourceLayout, list_samples
 from irmsia.datasets.scan import scan_sample
 from irmsia.datasets.sealed import group_digest, parse_sealed
 from irmsia.datasets.split import Part, group_key, split_samples
-from irmsia.errors import IrmsiaError
+from irmsia.errors import InvalidRequestError, IrmsiaError
 from irmsia.evaluation.bootstrap import group_bootstrap
+from irmsia.imaging.digest import input_digest
 from irmsia.imaging.limits import ReadLimits
 from irmsia.imaging.read import read_image
 from irmsia.imaging.types import Image
@@ -156,9 +157,19 @@ class Study:
         opened = log_opening(Settings().home, self.bundle.sealed(), self.bundle.id)
         return f"The sealed part was opened for this study and has been opened {opened} time(s) on this machine."
 
-    def sealed_files(self) -> set[str]:
-        """SHA-256 of every sealed file."""
-        return {row.file_sha256 for row in parse_sealed(self.bundle.sealed().decode("utf-8"))}
+    def sealed_images(self) -> list[tuple[Sample, str]]:
+        """Every sealed image of the data folder with the digest of its group; opens the part, see `open_sealed`.
+
+        Raises:
+            InvalidRequestError: not one is there.
+        """
+        groups = {row.file_sha256: row.group for row in parse_sealed(self.bundle.sealed().decode("utf-8"))}
+        listed = [sample for layout in STARTER_SOURCES for sample in list_samples(self.data, layout)]
+        digests = [input_digest((self.data / sample.path).read_bytes()) for sample in listed]
+        found = [(one, groups[digest]) for one, digest in zip(listed, digests, strict=True) if digest in groups]
+        if not found:
+            raise InvalidRequestError("no file of the sealed list lies in the data folder")
+        return found
 
 
 def open_study(data: Path, path: Path) -> Study:
