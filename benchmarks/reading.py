@@ -38,12 +38,12 @@ from irmsia.imaging.limits import ReadLimits
 from irmsia.imaging.phantoms import make_phantom
 from irmsia.imaging.read import inspect, read_image
 
-REPEATS = 9
+REPEATS = 7
 ROUNDS = 2
 AGREE = 0.10
 SAMPLE_S = 0.06
-FILES_A_SYNTAX = 4
-MOST_BYTES = 8 << 20
+FILES_A_SYNTAX = 3
+MOST_BYTES = 2 << 20
 NEAR = 3  # grey levels by which two decoders of a lossy syntax may differ
 CT_SLICES = "native CT slices"
 CT_GOAL, LEAST_GOAL = 2.5, 0.9
@@ -65,7 +65,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """Milliseconds a file and how often faster; ``rounds``: the ratio of each round."""
+    """Milliseconds a file and how often faster; ``rounds``: the ratio of each round.
+
+    ``pool_ratio``: against the peer in its own process. ``file_digests_ratio``: both sides digest the file as well;
+    ``same_facts_ratio``: the peer also looks at the header values that ours reads.
+    """
 
     name: str
     syntax: str
@@ -76,10 +80,10 @@ class Row:
     peer_ms: float
     ratio: float
     rounds: tuple[float, ...]
-    file_digests_ratio: float
-    same_facts_ratio: float
     pool_ms: float
     pool_ratio: float
+    file_digests_ratio: float | None = None
+    same_facts_ratio: float | None = None
 
 
 def read_ours(path: Path) -> tuple[str, ...]:
@@ -243,11 +247,11 @@ def run_case(case: Case, pool: DecoderPool, children: tuple[int, ...]) -> Row:
     actions = {
         "ours": over(read_ours),
         "peer": over(read_peer),
-        "ours file": over(read_ours_and_file),
+        "pool": over(pool.inspect),
         "peer file": over(read_peer_and_file),
-        "peer facts": over(read_peer_and_facts),
-        "pool": over(lambda path: pool.inspect(path.read_bytes())),
     }
+    if case.name == CT_SLICES:
+        actions |= {"ours file": over(read_ours_and_file), "peer facts": over(read_peer_and_facts)}
     rounds = [
         {name: statistics.median(found) for name, found in measure(actions, children).items()} for _ in range(ROUNDS)
     ]
@@ -262,10 +266,10 @@ def run_case(case: Case, pool: DecoderPool, children: tuple[int, ...]) -> Row:
         peer_ms=mean["peer"],
         ratio=mean["peer"] / mean["ours"],
         rounds=tuple(found["peer"] / found["ours"] for found in rounds),
-        file_digests_ratio=mean["peer file"] / mean["ours file"],
-        same_facts_ratio=mean["peer facts"] / mean["ours"],
         pool_ms=mean["pool"],
         pool_ratio=mean["peer file"] / mean["pool"],
+        file_digests_ratio=mean["peer file"] / mean["ours file"] if "ours file" in mean else None,
+        same_facts_ratio=mean["peer facts"] / mean["ours"] if "peer facts" in mean else None,
     )
 
 
@@ -286,12 +290,14 @@ def find_faults(rows: list[Row], lossy: set[str]) -> list[str]:
 
 def print_table(rows: list[Row], faults: list[str]) -> None:
     """A table for people."""
-    head = f"{'files':48s} {'n':>3s} {'KB':>6s} {'ours ms':>8s} {'peer ms':>8s} {'ratio':>6s} {'+facts':>6s}"
-    print(f"{head} {'+file':>6s} {'pool ms':>8s} {'pool':>6s}  pixels")
+    head = f"{'files':48s} {'n':>3s} {'KB':>6s} {'ours ms':>8s} {'peer ms':>8s} {'ratio':>6s}"
+    print(f"{head} {'pool ms':>8s} {'pool':>6s}  pixels")
     for row in rows:
         cells = f"{row.name[:48]:48s} {row.files:3d} {row.kilobytes:6d} {row.ours_ms:8.2f} {row.peer_ms:8.2f}"
-        ratios = f"{row.ratio:6.2f} {row.same_facts_ratio:6.2f} {row.file_digests_ratio:6.2f}"
-        print(f"{cells} {ratios} {row.pool_ms:8.2f} {row.pool_ratio:6.2f}  {row.pixels}")
+        print(f"{cells} {row.ratio:6.2f} {row.pool_ms:8.2f} {row.pool_ratio:6.2f}  {row.pixels}")
+        if row.file_digests_ratio and row.same_facts_ratio:
+            print(f"{'  the file digested as well on both sides':76s} {row.file_digests_ratio:6.2f}")
+            print(f"{'  the peer looks at the same header values':76s} {row.same_facts_ratio:6.2f}")
     print(f"goals: {CT_SLICES} >= {CT_GOAL} x, every row >= {LEAST_GOAL} x")
     for fault in faults:
         print(f"MISSED  {fault}")
@@ -312,7 +318,7 @@ def main() -> int:
             for case in find_cases(arguments.data, Path(scratch))
             if arguments.only.lower() in f"{case.name} {case.syntax}".lower()
         ]
-        pool.inspect(cases[0].paths[0].read_bytes())
+        pool.inspect(cases[0].paths[0])
         children = tuple(int(child) for child in _children_of(os.getpid()))
         rows = []
         for case in cases:

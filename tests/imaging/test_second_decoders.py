@@ -30,7 +30,7 @@ def test_all_decoders_of_lossless_syntaxes_agree(data_dir: Path) -> None:
     with SecondDecoders() as decoders:
         for path in (path for folder in ("dicom", "odd_images") for path in iter_files(data_dir / folder)):
             info = inspect(path.read_bytes(), ReadLimits())
-            if info.error or not info.lossless or "dcm_qa_nih" in path.parts[-3]:
+            if info.error or not info.lossless:
                 continue
             for opinion in decoders.ask(path, info):
                 asked[info.transfer_syntax] = asked.get(info.transfer_syntax, 0) + 1

@@ -72,14 +72,20 @@ def _text(dataset: DicomDataset | None, keyword: str) -> str | None:
 
 def _number(dataset: DicomDataset, keyword: str, *groups: str) -> float | None:
     """A finite number from the data set, else from the first functional group that holds it."""
-    for place in (dataset, *(first_group(dataset, group) for group in groups)):
-        try:
-            number = float(values_of(place, keyword)[0]) if place is not None else math.nan
-        except (IndexError, TypeError, ValueError, OverflowError):
-            continue
-        if math.isfinite(number):
-            return number
-    return None
+    number = _finite(dataset, keyword)
+    for group in groups if number is None else ():
+        place = first_group(dataset, group)
+        number = _finite(place, keyword) if place is not None and number is None else number
+    return number
+
+
+def _finite(place: DicomDataset, keyword: str) -> float | None:
+    values = values_of(place, keyword)
+    try:
+        number = float(values[0]) if values else math.nan
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _read_identity(dataset: DicomDataset, key: bytes | None) -> Identity:
@@ -168,7 +174,7 @@ def _read_date(dataset: DicomDataset, keyword: str, draft: Draft) -> date | None
 
 def _read_phantom_version(dataset: DicomHeader) -> str | None:
     """Element 01 of the private block that ``IRMSIA`` reserved in group 0019 (PS3.5 section 7.8.1)."""
-    for block in range(0x10, 0x20):
+    for block in range(0x10, 0x20) if dataset.holds_private else ():
         if _private(dataset, block) == _PRIVATE_CREATOR and (version := _private(dataset, block << 8 | 0x01)):
             return version
     return None

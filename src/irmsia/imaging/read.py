@@ -188,11 +188,11 @@ class Reading:
         return np.stack(frames) if frames else self._no_pixels()
 
     def _no_pixels(self) -> NDArray[Any]:
-        _, *shape = self._draft.info.shape or (0, 0, 0, 0)
-        return np.empty((0, *shape), dtype=self._draft.info.dtype)
+        _, *shape = self.info().shape or (0, 0, 0, 0)
+        return np.empty((0, *shape), dtype=self.info().dtype)
 
     def _warn_of_losses(self) -> None:
-        if self._draft.info.lossless is False:
+        if self._draft.lossless is False:
             self._draft.warn("LOSSY", "the stored values went through a lossy step")
         if self._draft.interpretation.exif_orientation != 1:
             self._draft.warn("EXIF_ORIENTATION", "shown and analysed upright; digests are of the stored samples")

@@ -133,7 +133,7 @@ def _open_native(
 
 def _learn_lossless(draft: Draft, lossless: bool) -> None:
     """A step that lost something cannot be undone by a later lossless one."""
-    draft.learn(lossless=lossless and draft.info.lossless is not False)
+    draft.learn(lossless=lossless and draft.lossless is not False)
 
 
 def _decode_whole(raw: bytes, *, header: PixelHeader, limits: ReadLimits) -> NDArray[np.generic]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from irmsia.imaging.formats.header import DicomDataset, values_of
+from irmsia.imaging.formats.header import DicomDataset, DicomHeader, values_of
+
+_SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 
 
 def groups_of(dataset: DicomDataset) -> tuple[Any, ...]:
     """The items of PerFrameFunctionalGroupsSequence, one a frame; () where there are none."""
-    return values_of(dataset, "PerFrameFunctionalGroupsSequence")
+    return values_of(dataset, _PER_FRAME)
 
 
 def group_of_frame(item: DicomDataset | None, keyword: str) -> DicomDataset | None:
@@ -22,12 +24,14 @@ def group_of_frame(item: DicomDataset | None, keyword: str) -> DicomDataset | No
 
 def shared_group(dataset: DicomDataset, keyword: str) -> DicomDataset | None:
     """The functional group that holds for all frames, or None."""
-    items = values_of(dataset, "SharedFunctionalGroupsSequence")
+    items = values_of(dataset, _SHARED)
     return group_of_frame(items[0], keyword) if items else None
 
 
 def first_group(dataset: DicomDataset, keyword: str) -> DicomDataset | None:
     """The functional group as frame 0 sees it."""
+    if isinstance(dataset, DicomHeader) and not dataset.holds_any(_SHARED, _PER_FRAME):
+        return None  # nearly every file: worth asking once and not group by group
     frames = groups_of(dataset)
     own = group_of_frame(frames[0], keyword) if frames else None
     return own if own is not None else shared_group(dataset, keyword)

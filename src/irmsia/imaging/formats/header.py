@@ -95,6 +95,15 @@ class DicomHeader:
         value = read_plain_value(element, self._layout.encoding, is_ascii=self._ascii)
         return self._dataset.get(key) if value is None else value
 
+    def holds_any(self, *keywords: str) -> bool:
+        """Whether one of the elements is there, whatever its value."""
+        return any(_TAGS[keyword] in self._elements for keyword in keywords)
+
+    @property
+    def holds_private(self) -> bool:
+        """Whether a private block of group 0019 is reserved."""
+        return not self._elements.keys().isdisjoint(_PRIVATE_CREATORS)
+
     def get_private_text(self, tag: int) -> str | None:
         """The text of a private element, or None where it is absent."""
         _, _, whole, at = self._elements.get(tag, _ABSENT)
@@ -148,8 +157,11 @@ def values_of(dataset: DicomDataset, keyword: str) -> tuple[Any, ...]:
     value = value_of(dataset, keyword)
     if value is None:
         return ()
-    if type(value) in _SINGLE:
+    kind = type(value)
+    if kind in _SINGLE:
         return (value,)
+    if kind is list:
+        return tuple(value)
     return (value,) if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else tuple(value)
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from irmsia.imaging.formats.elements import Encoding, HeaderElement
 
-_CODES = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d"}
-_SIZES = {code: struct.calcsize("<" + code) for code in _CODES.values()}
-_TEXT = frozenset({b"AE", b"AS", b"CS", b"DA", b"LO", b"SH", b"UI"})
-_OWN_CHARACTERS = frozenset({b"LO", b"SH"})
-_DECIMAL = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)? *", re.ASCII)
-_INTEGER = re.compile(r" *[+-]?\d{1,12} *", re.ASCII)
+_KINDS = {
+    b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d", b"DS": "decimal", b"IS": "integer",
+    b"AE": "text", b"AS": "text", b"CS": "text", b"DA": "text", b"UI": "text", b"LO": "own text", b"SH": "own text",
+}  # fmt: skip
+_SIZES = {"H": 2, "h": 2, "I": 4, "i": 4, "f": 4, "d": 8}
+_DECIMAL = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)? *", re.ASCII), float
+_INTEGER = re.compile(r" *[+-]?\d{1,12} *", re.ASCII), int
 _ESCAPE = b"\x1b"  # begins another character set within a value
 
 
@@ -30,16 +31,17 @@ def read_plain_value(element: HeaderElement, encoding: Encoding, *, is_ascii: bo
     if not vr and encoding.implicit:
         vr = _vr_of(tag)
     raw = whole[at:]
-    code = _CODES.get(vr)
-    if code is not None:
-        return _read_binary(raw, "<" if encoding.little else ">", code)
-    if not raw.isascii() or _ESCAPE in raw:
+    kind = _KINDS.get(vr)
+    if kind is None:
         return None
-    if vr in _TEXT:
-        return _one_or_all(_parts(raw)) if is_ascii or vr not in _OWN_CHARACTERS else None
-    if vr == b"DS":
-        return _read_numbers(raw, _DECIMAL, float)
-    return _read_numbers(raw, _INTEGER, int) if vr == b"IS" else None
+    if kind in _SIZES:
+        return _read_binary(raw, "<" if encoding.little else ">", kind)
+    if not raw.isascii() or _ESCAPE in raw or (kind == "own text" and not is_ascii):
+        return None
+    text = raw.decode("ascii").rstrip("\0 ")
+    if kind in ("text", "own text"):
+        return [part.rstrip("\0 ") for part in text.split("\\")] if "\\" in text else text
+    return _read_numbers(text, *(_DECIMAL if kind == "decimal" else _INTEGER))
 
 
 @cache
@@ -51,18 +53,11 @@ def _vr_of(tag: int) -> bytes:
     return b"" if entry is None or len(entry[0]) != 2 else entry[0].encode()
 
 
-def _parts(raw: bytes) -> list[str]:
-    text = raw.decode("ascii").rstrip("\0 ")
-    return [part.rstrip("\0 ") for part in text.split("\\")] if "\\" in text else [text]
-
-
-def _one_or_all(values: list[Any]) -> Any:
-    return values[0] if len(values) == 1 else values
-
-
-def _read_numbers(raw: bytes, pattern: re.Pattern[str], kind: type[Any]) -> Any:
-    parts = _parts(raw)
-    return _one_or_all([kind(part) for part in parts]) if all(map(pattern.fullmatch, parts)) else None
+def _read_numbers(text: str, pattern: re.Pattern[str], kind: type[Any]) -> Any:
+    if "\\" not in text:
+        return kind(text) if pattern.fullmatch(text) else None
+    parts = text.split("\\")
+    return [kind(part) for part in parts] if all(map(pattern.fullmatch, parts)) else None
 
 
 def _read_binary(raw: bytes, order: str, code: str) -> Any:

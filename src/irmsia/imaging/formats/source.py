@@ -20,7 +20,7 @@ class Draft:
     def __init__(self) -> None:
         self.interpretation = Interpretation()
         self._known: dict[str, Any] = {}
-        self._info: ImageInfo | None = ImageInfo()
+        self._info: ImageInfo | None = None
         self._notices: dict[str, Notice] = {}
 
     @property
@@ -29,6 +29,11 @@ class Draft:
         if self._info is None:
             self._info = ImageInfo(**self._known, warnings=tuple(self._notices.values()))
         return self._info
+
+    @property
+    def lossless(self) -> bool | None:
+        """Whether every step so far was; null while nobody said."""
+        return self._known.get("lossless")
 
     def learn(self, **known: Any) -> None:
         """Set fields of the `ImageInfo`."""
