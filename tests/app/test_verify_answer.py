@@ -219,6 +219,20 @@ def test_small_numbers_within_the_tolerance_pass(settings: Settings, answer: Dia
     assert "primary.probability" not in failed(at_bf16).get("answer", "")
 
 
+def test_an_answer_is_computed_again_as_it_says(
+    settings: Settings, pool: DecoderPool, answer: Diagnosis, image: InputFile
+) -> None:
+    """By the runtime that it names; where this machine lacks it by its own, and that is said."""
+    runtime = settings.model_copy(update={"engine": EngineSettings(workers=1, runtime="onnxruntime")})
+    other = ask(runtime, pool, image)
+    assert other.evidence is not None and answer.evidence is not None
+    assert "onnxruntime" in str(other.evidence.software)
+    absent = replace(answer.evidence, software=f"{str(answer.evidence.software).partition(',')[0]}, other 1.0 at f32")
+    same, elsewhere = verify(settings, [other, replace(answer, evidence=absent)], image)
+    assert same.ok and statuses(same)["software"] == "PASS"
+    assert elsewhere.ok and statuses(elsewhere)["software"] == "NOT_CHECKED"
+
+
 def test_another_file_is_named(settings: Settings, answer: Diagnosis, tmp_path: Path) -> None:
     """Other bytes of the same picture: FILE alone. Another picture: FILE and PIXELS. No image: both."""
     same, other, none = (tmp_path / name for name in ("same.dcm", "other.dcm", "none.txt"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from irmsia.wire.json import diagnosis_to_json
 
 CHECKS = ("form", "file", "pixels", "bundle", "answer", "software", "pseudonyms", "name, times")
 _BINARY = {"explanation.map", "explanation.overlay_png", "segmentation.mask"}
+_ENGINE = re.compile(r"^[^,]*, (\w+) .*\bat (f32|bf16|int8)$")
+_LONGEST_LINE = 200
 _SHOWN = 5
 _LONGEST = 40
 
@@ -23,6 +26,14 @@ class Check:
     name: str
     status: Status
     found: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """By what an answer was computed: the runtime's name, null where it is not told, and the precision."""
+
+    runtime: str | None
+    precision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +87,28 @@ def check_pixels(answer: Diagnosis, here: Evidence) -> Check:
     return Check("pixels", Status.PASS, f"SHA-256 of {len(named)} frame{'s' if len(named) > 1 else ''}")
 
 
+def made_by(answer: Diagnosis) -> Made:
+    """What ``evidence.software`` says behind its comma; f32 where it says nothing."""
+    software = (answer.evidence and answer.evidence.software) or ""
+    found = _ENGINE.search(software[:_LONGEST_LINE])
+    return Made(found[1], found[2]) if found else Made(None, "f32")
+
+
 def check_software(named: Evidence, here: Evidence) -> Check:
-    """Whether the answer names the software and the decoder that are here."""
-    pairs = {"software": (named.software, here.software), "decoder": (named.decoder, here.decoder)}
-    other = [f"{key} {str(b)[:_LONGEST]}, not {str(a)[:_LONGEST]}" for key, (a, b) in pairs.items() if a != b]
+    """Whether the answer names the software and the decoder that are here; another engine may compute the same."""
+    (version, _, engine), (version_here, _, engine_here) = (_parts(one.software) for one in (named, here))
+    pairs = {"software": (version, version_here), "decoder": (named.decoder or "none", here.decoder or "none")}
+    other = [f"{key} {b[:_LONGEST]}, not {a[:_LONGEST]}" for key, (a, b) in pairs.items() if a != b]
     if other:
         return Check("software", Status.FAIL, f"here {'; '.join(other)}")
-    return Check("software", Status.PASS, ", ".join(str(value) for value, _ in pairs.values() if value))
+    if engine != engine_here:
+        there, here_by = (part[:_LONGEST].strip() or "an engine not told" for part in (engine, engine_here))
+        return Check("software", Status.NOT_CHECKED, f"computed by {there}, here by {here_by}")
+    return Check("software", Status.PASS, ", ".join(str(part) for part in (named.software, named.decoder) if part))
+
+
+def _parts(software: str | None) -> tuple[str, str, str]:
+    return (software or "").partition(",")
 
 
 def check_pseudonyms(answer: Diagnosis, again: Diagnosis) -> Check:

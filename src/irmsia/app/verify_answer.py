@@ -17,11 +17,13 @@ import numpy as np
 from irmsia.app.answer_checks import (
     AnswerReport,
     Check,
+    Made,
     check_file,
     check_form,
     check_pixels,
     check_pseudonyms,
     check_software,
+    made_by,
     spell_differences,
 )
 from irmsia.app.answers import GivenAnswer
@@ -31,11 +33,14 @@ from irmsia.app.same import TOLERANCES, list_differences
 from irmsia.bundles.load import Bundle, load_bundle
 from irmsia.bundles.signing import read_trust
 from irmsia.bundles.store import BundleStore
-from irmsia.errors import BundleRejectedError, IrmsiaError, ModelNotFoundError, NotFoundError
+from irmsia.errors import BundleRejectedError, InvalidRequestError, IrmsiaError, ModelNotFoundError, NotFoundError
 from irmsia.findings.types import Diagnosis, Evidence, Explanation, State
 from irmsia.imaging.guard import DecoderPool
 from irmsia.inference.engine import Engine
+from irmsia.inference.model import ReadyModel, make_model
 from irmsia.inference.protocol import DiagnoseRequest
+from irmsia.inference.runtimes.protocol import Precision
+from irmsia.inference.runtimes.registry import installed_runtimes
 from irmsia.inference.verify import Status
 from irmsia.settings.tree import Settings
 
@@ -50,7 +55,7 @@ def verify_answers(
     files: Sequence[InputFile],
     *,
     bundle: Path | None = None,
-    precision: str = "f32",
+    precision: str | None = None,
 ) -> Iterator[AnswerReport]:
     """Yield the report of each answer.
 
@@ -60,8 +65,8 @@ def verify_answers(
         files: where their images may be; each answer is held against the one whose digest it names, else against the
             one it calls its input, else against the only one.
         bundle: folder of the bundle; null: the one of that id on this machine, or the packaged one.
-        precision: what the answers were computed in: f32, bf16 or int8; they are computed again in it, and numbers
-            agree within its tolerance.
+        precision: what the answers were computed in: f32, bf16 or int8; null: what each says of itself. They are
+            computed again in it where this machine can, and numbers agree within its tolerance.
 
     Raises:
         InvalidRequestError, UnsafeSettingsError: as `irmsia.app.compose.open_pool`.
@@ -104,7 +109,7 @@ class _Seen:
 
 class _Verifier:
     def __init__(
-        self, settings: Settings, pool: DecoderPool, stack: ExitStack, bundle: Path | None, precision: str
+        self, settings: Settings, pool: DecoderPool, stack: ExitStack, bundle: Path | None, precision: str | None
     ) -> None:
         self._settings = settings
         self._store = BundleStore(settings.home)
@@ -112,8 +117,7 @@ class _Verifier:
         self._stack = stack
         self._folder = bundle
         self._precision = precision
-        self._tolerance = TOLERANCES[precision]
-        self._engines: dict[str, Engine] = {}
+        self._engines: dict[tuple[str, Made], Engine] = {}
         self._loaded: dict[str | None, Bundle | BundleRejectedError] = {}
         self._last: tuple[object, _Seen] | None = None
 
@@ -184,17 +188,25 @@ class _Verifier:
 
     def _see(self, answer: Diagnosis, path: Path, bundle: Bundle | None) -> _Seen:
         """Read the file, and answer it again with ``bundle``; answers of one file in a row share one reading."""
-        request = _request_again(answer, path)
-        key = (request, bundle and bundle.id)
+        request, made = _request_again(answer, path), self._made(answer)
+        key = (request, made, bundle and bundle.id)
         if self._last is None or self._last[0] != key:
-            self._last = key, self._look(request, path, bundle)
+            self._last = key, self._look(request, path, bundle, made)
         return self._last[1]
 
-    def _look(self, request: DiagnoseRequest, path: Path, bundle: Bundle | None) -> _Seen:
+    def _made(self, answer: Diagnosis) -> Made:
+        """By what the answer was computed: as it says of itself, unless the caller knows better."""
+        said = made_by(answer)
+        return Made(said.runtime, self._precision or said.precision)
+
+    def _tolerance(self, answer: Diagnosis) -> float:
+        return TOLERANCES[self._made(answer).precision]
+
+    def _look(self, request: DiagnoseRequest, path: Path, bundle: Bundle | None, made: Made) -> _Seen:
         if bundle is None:
             return self._inspect(path, "its bundle is not proven")
         try:
-            again = self._engine(bundle).submit(request).result()
+            again = self._engine(bundle, made).submit(request).result()
         except IrmsiaError as error:
             return self._inspect(path, f"{error.code}: {error.message}")
         if again.evidence is None or again.evidence.input_sha256 is None:
@@ -205,15 +217,16 @@ class _Verifier:
         info = self._pool.inspect(path)
         return _Seen(Evidence(info.input_sha256, info.frame_sha256, info.decoder), None, why_not)
 
-    def _engine(self, bundle: Bundle) -> Engine:
-        if bundle.id not in self._engines:
-            self._engines[bundle.id] = self._stack.enter_context(self._open_engine(bundle))
-        return self._engines[bundle.id]
+    def _engine(self, bundle: Bundle, made: Made) -> Engine:
+        key = (bundle.id, made)
+        if key not in self._engines:
+            self._engines[key] = self._stack.enter_context(self._open_engine(bundle, made))
+        return self._engines[key]
 
     @contextmanager
-    def _open_engine(self, bundle: Bundle) -> Iterator[Engine]:
-        settings = self._settings.engine.model_copy(update={"workers": 1, "precision": self._precision})
-        engine = Engine(self._pool, lambda: bundle, settings)
+    def _open_engine(self, bundle: Bundle, made: Made) -> Iterator[Engine]:
+        settings = self._settings.engine.model_copy(update={"workers": 1})
+        engine = Engine(self._pool, lambda: bundle, settings, make=lambda bundle: self._make(bundle, made))
         try:
             engine.start(warm=False)
             engine.wait_ready()
@@ -224,6 +237,15 @@ class _Verifier:
         finally:
             engine.close(timeout=0)
 
+    def _make(self, bundle: Bundle, made: Made) -> ReadyModel:
+        """The network by the runtime and in the precision of the answer, else as this machine computes exactly."""
+        own = self._settings.engine.runtime
+        runtime = made.runtime if made.runtime in installed_runtimes() else own
+        try:
+            return make_model(bundle, runtime=runtime, precision=Precision(made.precision))
+        except (InvalidRequestError, BundleRejectedError):
+            return make_model(bundle, runtime=own)
+
     def _check_answer(self, answer: Diagnosis, seen: _Seen, same_picture: bool) -> Check:
         if not same_picture:
             return Check("answer", Status.NOT_CHECKED, "it is of another picture")
@@ -232,15 +254,17 @@ class _Verifier:
         if (seen.answer.error is None) != (answer.error is None):
             found = f"it says {_outcome(answer)}, asked again this machine says {_outcome(seen.answer)}"
             return Check("answer", Status.FAIL, found)
-        differing = self._differences(answer, seen.answer, self._tolerance)
+        differing = self._differences(answer, seen.answer, self._tolerance(answer))
         if differing:
             found = spell_differences(differing, answer, seen.answer)
             return Check("answer", Status.FAIL, found + self._hint(answer, seen.answer))
-        return Check("answer", Status.PASS, f"asked again it says the same (numbers within {self._tolerance:g})")
+        return Check(
+            "answer", Status.PASS, f"asked again it says the same (numbers within {self._tolerance(answer):g})"
+        )
 
     def _hint(self, answer: Diagnosis, again: Diagnosis) -> str:
         coarse = TOLERANCES["bf16"]
-        if self._tolerance >= coarse or self._differences(answer, again, coarse):
+        if self._tolerance(answer) >= coarse or self._differences(answer, again, coarse):
             return ""
         return "; this may come from another precision: say --precision bf16 or int8 where the answer was made in it"
 

@@ -39,7 +39,9 @@ class PrecisionName(StrEnum):
     INT8 = "int8"
 
 
-Precision = Annotated[PrecisionName, typer.Option("--precision", help="What the answer was computed in.")]
+Precision = Annotated[
+    PrecisionName | None, typer.Option("--precision", help="What it was computed in; else what it says of itself.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -51,7 +53,7 @@ def verify(
     answers: Answers,
     files: Files,
     bundle: BundleFolder = None,
-    precision: Precision = PrecisionName.F32,
+    precision: Precision = None,
     as_json: AsJson = False,
 ) -> None:
     """Prove an answer offline: its file, its pixels, its signed bundle, and that it is given again here.
@@ -68,7 +70,7 @@ def verify(
     images = list_inputs(files, Skipped())
     failed = False
     with Meter(len(given), "verifying") as meter:
-        for report in verify_answers(read_settings(), given, images, bundle=bundle, precision=precision.value):
+        for report in verify_answers(read_settings(), given, images, bundle=bundle, precision=precision):
             meter.advance()
             failed |= not report.ok
             if as_json:
