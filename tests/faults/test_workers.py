@@ -19,6 +19,7 @@ from irmsia.imaging.limits import MIB
 from irmsia.imaging.phantoms import qa_set
 from tests.e2e.conftest import Platform
 from tests.faults.long_image import make_long_image
+from tests.faults.watching import PATIENCE_S, busy_child, living, until
 from tests.imaging.samples import picture
 
 WORKERS = 2
@@ -26,7 +27,6 @@ CHILDREN = WORKERS + 1  # and a spare one
 GOOD_CLIENTS = 20
 RESPAWN_S = 5.0  # ten times the pass line
 FRAME_S = 5.0
-PATIENCE_S = 120.0
 GOOD = qa_set()[0].data
 
 PlatformOf = Callable[..., Platform]
@@ -42,35 +42,6 @@ def server(platform_of: PlatformOf) -> tuple[psutil.Process, str]:
     )
     process, target = platform.serve()
     return psutil.Process(process.pid), target
-
-
-def _until(condition: Callable[[], bool], seconds: float = PATIENCE_S) -> float:
-    """Seconds until a condition came true."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, "it never came true"
-        time.sleep(0.01)  # between two looks, not for luck
-    return time.monotonic() - began
-
-
-def _living(server: psutil.Process) -> set[int]:
-    return {child.pid for child in server.children() if child.status() != psutil.STATUS_ZOMBIE}
-
-
-def _busy_child(server: psutil.Process) -> psutil.Process:
-    """The child that works; the server must have one item and no more."""
-    before = {child: _seconds(child) for child in server.children()}
-    found: list[psutil.Process] = []
-    _until(lambda: bool(found.extend(child for child in before if _seconds(child) > before[child] + 0.3) or found))
-    return found[0]
-
-
-def _seconds(child: psutil.Process) -> float:
-    try:
-        times = child.cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0
-    return float(times.user + times.system)
 
 
 @contextmanager
@@ -94,20 +65,20 @@ def _all_answered(good: list[Future[Diagnosis]]) -> bool:
 def test_a_killed_decoder_costs_its_item_alone(server: tuple[psutil.Process, str], number: signal.Signals) -> None:
     """WORKER_DIED for the item, every good client answered, another child at once; after two deaths QUARANTINED."""
     process, target = server
-    _until(lambda: len(_living(process)) == CHILDREN)
+    until(lambda: len(living(process)) == CHILDREN)
     poison = make_long_image(f"killed by {number.name}")
     with DicomDiagnosticClient(target) as client:
         for _ in range(2):
             doomed = client.submit(poison, timeout=PATIENCE_S)
-            victim = _busy_child(process)
+            victim = busy_child(process)
             with _good_clients(target) as good:
                 victim.send_signal(number)
                 with pytest.raises(WorkerDiedError):
                     doomed.result(PATIENCE_S)
-                respawned = _until(lambda: len(_living(process)) == CHILDREN)
+                respawned = until(lambda: len(living(process)) == CHILDREN)
                 assert _all_answered(good)
             assert respawned < RESPAWN_S
-            assert victim.pid not in _living(process)
+            assert victim.pid not in living(process)
         began = time.monotonic()
         with pytest.raises(QuarantinedError):
             client.diagnose_dicom(poison, timeout=PATIENCE_S)
@@ -118,16 +89,16 @@ def test_a_killed_decoder_costs_its_item_alone(server: tuple[psutil.Process, str
 def test_a_hanging_decoder_costs_its_item_alone(server: tuple[psutil.Process, str]) -> None:
     """A stopped child is ended at the frame limit: TIMED_OUT, every good client answered, another in its place."""
     process, target = server
-    _until(lambda: len(_living(process)) == CHILDREN)
+    until(lambda: len(living(process)) == CHILDREN)
     with DicomDiagnosticClient(target) as client:
         doomed = client.submit(make_long_image("hangs"), timeout=PATIENCE_S)
-        victim = _busy_child(process)
+        victim = busy_child(process)
         victim.suspend()
         with _good_clients(target) as good:
             with pytest.raises(TimedOutError):
                 doomed.result(PATIENCE_S)
             assert _all_answered(good)
-        _until(lambda: victim.pid not in _living(process) and len(_living(process)) == CHILDREN)
+        until(lambda: victim.pid not in living(process) and len(living(process)) == CHILDREN)
 
 
 def test_a_decoder_out_of_memory_costs_its_item_alone(server: tuple[psutil.Process, str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from irmsia.imaging.formats.functional_groups import first_group
 from irmsia.imaging.formats.header import DicomDataset, DicomHeader, values_of
+from irmsia.imaging.formats.part10 import is_uid
 from irmsia.imaging.formats.source import Draft
 from irmsia.imaging.sequence import guess_sequence
 from irmsia.imaging.spacing import read_orientation, read_spacing
@@ -93,13 +94,19 @@ def _read_identity(dataset: DicomDataset, key: bytes | None) -> Identity:
     patient = _text(dataset, "PatientID")
     issuer = _text(dataset, "IssuerOfPatientID")
     return Identity(
-        sop_class_uid=_text(dataset, "SOPClassUID"),
-        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
-        series_instance_uid=_text(dataset, "SeriesInstanceUID"),
-        study_instance_uid=study,
+        sop_class_uid=_uid(dataset, "SOPClassUID"),
+        sop_instance_uid=_uid(dataset, "SOPInstanceUID"),
+        series_instance_uid=_uid(dataset, "SeriesInstanceUID"),
+        study_instance_uid=_uid(dataset, "StudyInstanceUID"),
         patient_pseudonym=_pseudonym(key, "patient", f"{patient}\0{issuer}" if patient and issuer else patient),
         study_pseudonym=_pseudonym(key, "study", study),
     )
+
+
+def _uid(dataset: DicomDataset, keyword: str) -> str | None:
+    """UIDs go out as they are, so what is none stays inside."""
+    text = _text(dataset, keyword)
+    return text if text is not None and is_uid(text) else None
 
 
 def _pseudonym(key: bytes | None, kind: str, value: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Container, Iterator
@@ -23,6 +24,7 @@ NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED, EXPLICIT_BIG})
 _TRANSFER_SYNTAX = 0x00020010
 _LONG_META_VRS = frozenset({b"OB", b"OW", b"UN", b"UT", b"UC", b"UR", b"SQ"})
 _LONGEST_UID = 64
+_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _INFLATE_STEP = 1 << 20
 
 
@@ -50,12 +52,17 @@ def unpack(data: memoryview, limits: ReadLimits, wanted: Container[int], *, draf
         raise TruncatedError("the file ends before its first data element")
     if syntax is None:
         syntax = _guess_syntax(data, start)
-    draft.learn(transfer_syntax=syntax)
+    draft.learn(transfer_syntax=syntax if is_uid(syntax) else None)
     if syntax == DEFLATED:
         data, start = memoryview(inflate(data[start:], limits.inflated_bytes)), 0
     encoding = Encoding(implicit=syntax == IMPLICIT_LITTLE, little=syntax != EXPLICIT_BIG)
     layout = scan(data, start, encoding=encoding, limits=limits, wanted=wanted)
     return DicomBytes(data, syntax, layout)
+
+
+def is_uid(text: str) -> bool:
+    """Whether ``text`` is what a UID looks like (PS3.5 section 9.1); anything else there may be a patient's name."""
+    return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
 
 
 def _read_meta(data: memoryview) -> tuple[int, str | None]:
