@@ -45,8 +45,8 @@ from irmsia.networks.diagnostic import HeadSpec, MultiHeadDiagnosticModel
 from irmsia.training.export import ExportedOutputs, _observed_pairs, fuse_batch_norm, output_names
 
 BASE = "torch eager f32"
-RUNS = 20
-REPEATS = 15
+RUNS = 5
+REPEATS = 61
 ROUNDS = 2
 AGREE = 0.10
 GOALS = (("openvino f32", 2.0), ("openvino bf16", 3.0))
