@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,13 +30,12 @@ sys.meta_path.insert(0, Absent())
 def core(home: Path, tmp_path: Path) -> Platform:
     """A platform whose processes, decoder children among them, cannot import the training libraries."""
     (tmp_path / "sitecustomize.py").write_text(HOOK)
-    return Platform(home, PYTHONPATH=str(tmp_path))
+    return Platform(home, PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
 
 
 def test_the_hook_fires(core: Platform, tmp_path: Path) -> None:
     """Training cannot even start there."""
     import subprocess
-    import sys
 
     command = [sys.executable, "-c", "import torch"]
     result = subprocess.run(command, env=core.environment, capture_output=True, text=True, check=False)

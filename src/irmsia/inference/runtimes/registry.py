@@ -62,7 +62,14 @@ def runtime_names() -> tuple[str, ...]:
 
 def installed_runtimes() -> tuple[str, ...]:
     """The names whose library is installed, the preferred one first. Nothing is imported."""
-    return tuple(name for name, row in _ROWS.items() if importlib.util.find_spec(row.library) is not None)
+    return tuple(name for name, row in _ROWS.items() if _is_installed(row.library))
+
+
+def _is_installed(library: str) -> bool:
+    try:
+        return importlib.util.find_spec(library) is not None
+    except ModuleNotFoundError:  # an import hook that hides it says so
+        return False
 
 
 def resolve_runtime(name: str) -> str:
