@@ -41,7 +41,7 @@ _OPENCV_NO_MEMORY = -4  # cv2.Error.StsNoMem
 
 
 # pydicom imports every codec plug-in it finds; none is used here, and one of them aborts on some files.
-_UNUSED_PLUGINS = ("gdcm", "jpeg_ls", "libjpeg", "openjpeg", "rle")
+_UNUSED_PLUGINS = ("gdcm", "jpeg_ls", "libjpeg", "openjpeg", "pylibjpeg", "rle")
 
 
 def main(descriptor: int) -> None:
