@@ -221,6 +221,7 @@ def test_a_full_disk_costs_the_entry_alone(
         raise OSError(28, "No space left on device", "/home/secret")
 
     monkeypatch.setattr("irmsia.durable.write_bytes", full)
+    caplog.set_level("INFO")
     assert answer(bundle, tmp_path).shape == (1, 2)
     assert "not kept" in caplog.text
     assert "secret" not in caplog.text

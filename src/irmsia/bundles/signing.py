@@ -102,7 +102,8 @@ def machine_key(home: Path) -> Ed25519PrivateKey:
         durable.create_bytes(path, _private_pem(make_key()), mode=0o600)
     key = _read_private(path)
     (home / "keys").mkdir(parents=True, exist_ok=True)
-    durable.create_bytes(home / "keys" / "machine.pub", public_pem(key), mode=0o644)
+    if not (home / "keys" / "machine.pub").exists():  # on a full disk what was sealed before can still be checked
+        durable.create_bytes(home / "keys" / "machine.pub", public_pem(key), mode=0o644)
     return key
 
 

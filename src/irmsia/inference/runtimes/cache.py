@@ -145,4 +145,4 @@ def _logged(event: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - edge: a cache that fails costs time, never an answer
-        log_event(_log, logging.WARNING, event, error=type(error).__name__)
+        log_event(_log, logging.INFO, event, error=type(error).__name__)
