@@ -30,6 +30,7 @@ from irmsia.imaging.phantoms import make_phantom
 from irmsia.imaging.types import Image
 from irmsia.inference.engine import Engine
 from irmsia.inference.protocol import DiagnoseRequest, InferenceService
+from irmsia.inference.runtimes.registry import make_runtime
 from irmsia.settings.tree import EngineSettings
 from tests.inference.conftest import seal
 from tests.inference.reading import InProcessDecoder, make_png
@@ -79,6 +80,18 @@ def test_every_item_is_answered_as_if_alone(engines: Engines, bundle: Bundle) ->
     for i, answer in answers.items():
         assert answer.input == str(i)
         assert same(answer) == alone[i % 5]
+
+
+def test_an_engine_alone_computes_as_it_is_told(bundle: Bundle) -> None:
+    """auto is f32 and bf16 is bf16: what may serve is decided by whoever makes the models, with the gate's records."""
+    able = make_runtime("auto").precisions
+    for asked, exact in (("auto", "f32"), ("f32", "f32"), ("bf16", "bf16")):
+        if exact in able:
+            engine = Engine(InProcessDecoder(), lambda: bundle, EngineSettings(workers=1, precision=asked))
+            engine.start()
+            engine.wait_ready(WAIT)
+            assert [model.precision for model in engine.models()] == [exact]
+            engine.close()
 
 
 def test_overload_is_refused_at_once_and_admitted_work_is_done(engines: Engines, bundle: Bundle) -> None:

@@ -33,6 +33,7 @@ from irmsia.inference.model import ReadyModel, make_model
 from irmsia.inference.pipeline import SOFTWARE, Case, answer_case, check_request
 from irmsia.inference.protocol import DiagnoseRequest, ModelInfo, ServiceHealth
 from irmsia.inference.ready import ReadyModels, Sessions
+from irmsia.inference.runtimes.protocol import Precision
 from irmsia.settings.tree import EngineSettings
 from irmsia.telemetry import format_stack, get_logger, log_event
 
@@ -88,7 +89,8 @@ class Engine:
         decoder: reads and prepares images; called from every worker at once, and closed by whoever made it.
         load: gives the bundle; called once, on a thread of its own, by `start`.
         settings: workers and queue.
-        make: compiles a bundle for that many workers; null: at f32, with the settings' runtime and threads.
+        make: compiles a bundle for that many workers; null: in the settings' precision, whether proven
+            or not (auto: f32).
     """
 
     def __init__(
@@ -246,7 +248,13 @@ class Engine:
 
     def _make_exact(self, bundle: Bundle) -> ReadyModel:
         settings = self._settings
-        return make_model(bundle, runtime=settings.runtime, sessions=settings.workers, threads=settings.threads)
+        return make_model(
+            bundle,
+            runtime=settings.runtime,
+            precision=Precision.F32 if settings.precision == "auto" else Precision(settings.precision),
+            sessions=settings.workers,
+            threads=settings.threads,
+        )
 
     def _ready(self, bundle: Bundle) -> ReadyModel:
         models = self._models
