@@ -262,6 +262,15 @@ def test_inspect_raises_nothing(pool: DecoderPool, fault: Bug | None, monkeypatc
     assert failure.code == "INTERNAL"
 
 
+@pytest.mark.parametrize("name", ["pylibjpeg", "openjpeg", "gdcm"])
+def test_codec_plugins_of_others_are_not_imported(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pydicom imports those it finds; a child starts whatever is installed beside it."""
+    (tmp_path / f"{name}.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with DecoderPool(1, QUICK) as pool:
+        pool.warm()
+
+
 def test_a_large_file_is_mapped_and_not_copied(tmp_path: Path) -> None:
     """A sparse native file larger than the memory limit is read all the same."""
     limits = ReadLimits(child_bytes=96 * MIB)
