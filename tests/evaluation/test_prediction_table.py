@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from irmsia.evaluation.prediction_table import (
     ONLY_REGION,
     format_predictions,
     parse_predictions,
-    read_predictions,
+    read_table,
 )
 from tests.evaluation.made import make_images
 
@@ -130,11 +131,13 @@ def test_any_bytes_are_read_or_refused(content: bytes) -> None:
 
 
 def test_files_that_are_not_there_or_no_files(tmp_path: Path) -> None:
-    """Typed, each its own."""
+    """Typed; a pipe that nobody writes to blocks nobody."""
     with pytest.raises(NotFoundError):
-        read_predictions(tmp_path / "gone.csv")
-    with pytest.raises(NotReadableError):
-        read_predictions(tmp_path)
+        read_table(tmp_path / "gone.csv")
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(NotReadableError):
+            read_table(path)
 
 
 def test_limits_hold_at_ten_times_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +148,7 @@ def test_limits_hold_at_ten_times_their_size(tmp_path: Path, monkeypatch: pytest
     with large.open("wb") as file:
         file.truncate(10 * MAX_BYTES)
     with pytest.raises(LimitExceededError, match="bytes"):
-        read_predictions(large)
+        read_table(large)
     rows = "".join(f"{row},g,a,1,0\n" for row in range(10 * 1000))
     with pytest.raises(LimitExceededError, match="rows"):
         parse_predictions(f"id,group,truth,p_a,p_b\n{rows}".encode())

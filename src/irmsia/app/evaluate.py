@@ -25,7 +25,7 @@ from irmsia.datasets.parts import PartSample, sealed_part, validation_part
 from irmsia.datasets.sealed import SealedSample, parse_sealed
 from irmsia.evaluation.answered import AnsweredImage, split_by_region
 from irmsia.evaluation.measure import Figure, RegionReport, measure, measure_routing
-from irmsia.evaluation.prediction_table import read_predictions
+from irmsia.evaluation.prediction_table import parse_predictions, read_table
 from irmsia.evaluation.report import Evaluation
 from irmsia.findings.calibration import apply_calibration
 from irmsia.findings.conformal import conformal_terms
@@ -153,13 +153,14 @@ def evaluate_table(path: Path, *, command: str) -> Answered:
     """Measure a table of predictions (`irmsia.evaluation.prediction_table`), whoever made them.
 
     Raises:
-        InputError, InvalidRequestError: as `read_predictions`; what makes no sense as predictions of one region.
+        InputError, InvalidRequestError: as `read_table` and `parse_predictions`; predictions that make no sense.
     """
-    images = read_predictions(path)
+    content = read_table(path)
+    images = parse_predictions(content)
     facts = (
         ("command", f"`{command}`"),
         ("computed by", f"irmsia {__version__}"),
-        ("table", f"{len(images)} rows, `{hashlib.sha256(path.read_bytes()).hexdigest()}`"),
+        ("table", f"{len(images)} rows, `{hashlib.sha256(content).hexdigest()}`"),
         ("date", _now()),
     )
     return Answered(_evaluate("Predictions of a table", facts, images), ())

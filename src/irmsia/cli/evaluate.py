@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from irmsia.app.evaluate import Answered
+    from irmsia.evaluation.estimate import Estimate
     from irmsia.evaluation.measure import RegionReport
     from irmsia.evaluation.report import Evaluation
 
@@ -143,18 +145,18 @@ def _print(evaluation: Evaluation) -> None:
         console.print(f"\n[bold]{escape(printable(report.region))}[/bold]  {groups}")
         console.print(_by_class(report))
         console.print(_overall(report))
-    console.print("\n[dim]value [95 % interval]; all figures, their n and method: --out DIR or --json[/dim]")
+    console.print("\n[dim]value [95 % interval]; * at the frozen operating point, of images not refused[/dim]")
+    console.print("[dim]all figures with their n and method: --out DIR or --json[/dim]")
 
 
 def _by_class(report: RegionReport) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from irmsia.evaluation.report import show
-
-    table = Table("", *_BY_CLASS, box=None, header_style="dim")
+    table = Table("", *_BY_CLASS, box=None, header_style="dim", padding=(0, 2, 0, 0))
     for term in report.terms:
-        table.add_row(Text(printable(term)), *(show(report.find(name, term)) for name in _BY_CLASS))
+        short = term.removeprefix(f"{report.region}_")
+        table.add_row(Text(printable(short)), *(_brief(report.find(name, term)) for name in _BY_CLASS))
     return table
 
 
@@ -162,11 +164,18 @@ def _overall(report: RegionReport) -> Table:
     """Two figures a line."""
     from rich.table import Table
 
-    from irmsia.evaluation.report import QUICK, show
+    from irmsia.evaluation.report import QUICK
 
-    found = [(name, estimate) for _, name in QUICK if (estimate := report.find(name)) is not None]
-    cells = [cell for name, estimate in found for cell in (f"[dim]{name}[/dim]", show(estimate))]
-    table = Table(box=None, show_header=False)
+    found = [(head, estimate) for head, name in QUICK if (estimate := report.find(name)) is not None]
+    cells = [cell for head, estimate in found for cell in (f"[dim]{head}[/dim]", _brief(estimate))]
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for start in range(0, len(cells), 4):
         table.add_row(*cells[start : start + 4])
     return table
+
+
+def _brief(estimate: Estimate | None) -> str:
+    """As in the report, without the zeros before the points: a line has 80 columns."""
+    from irmsia.evaluation.report import show
+
+    return re.sub(r"\b0\.", ".", show(estimate))

@@ -11,7 +11,9 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -33,21 +35,38 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _MAX_CELL = 1000
 
 
-def read_predictions(path: Path) -> list[AnsweredImage]:
-    """Read a table.
+def read_table(path: Path) -> bytes:
+    """The bytes of a table.
+
+    Raises:
+        NotFoundError, NotReadableError: the file is not there or cannot be read.
+        LimitExceededError: more bytes than a table may have.
+    """
+    try:
+        # O_NONBLOCK: opening a named pipe must not wait for its writer
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            content = file.read(MAX_BYTES + 1) if is_file else None
+    except FileNotFoundError:
+        raise NotFoundError("there is no such table") from None
+    except OSError:
+        raise NotReadableError("the table cannot be read") from None
+    if content is None:
+        raise NotReadableError("the table is no regular file")
+    if len(content) > MAX_BYTES:
+        raise LimitExceededError(f"the table has more than {MAX_BYTES:,} bytes")
+    return content
+
+
+def parse_predictions(content: bytes) -> list[AnsweredImage]:
+    """Parse the bytes of a table.
 
     A message names lines and columns by what this module knows, never by what the file holds.
 
     Raises:
-        NotFoundError, NotReadableError: the file is not there or cannot be read.
-        LimitExceededError: more bytes, rows or terms than a table may have.
+        LimitExceededError: more rows or terms than a table may have.
         InvalidRequestError: anything else that is wrong, with the line.
     """
-    return parse_predictions(_read(path))
-
-
-def parse_predictions(content: bytes) -> list[AnsweredImage]:
-    """Parse the bytes of a table; raises as `read_predictions`."""
     rows = _rows(_decode(content))
     line, header = next(rows, (1, []))
     columns = _columns(header, line)
@@ -94,19 +113,6 @@ def _cells(image: AnsweredImage, terms: Sequence[str]) -> dict[str, object]:
         "set": None if held is None else "|".join(held),
         **{f"{PREFIX}{term}": image.probabilities.get(term) for term in terms},
     }
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise NotFoundError("there is no such table") from None
-    except OSError:
-        raise NotReadableError("the table cannot be read") from None
-    if len(content) > MAX_BYTES:
-        raise LimitExceededError(f"the table has more than {MAX_BYTES:,} bytes")
-    return content
 
 
 def _decode(content: bytes) -> str:
