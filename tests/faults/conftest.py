@@ -11,6 +11,7 @@ from irmsia.bundles.signing import machine_key
 from irmsia.bundles.store import BundleStore
 from tests.bundles.tiny import make_fields, make_files
 from tests.e2e.conftest import Platform
+from tests.e2e.gates import note_proof
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("faults")
     home.chmod(0o700)
     store = BundleStore(home)
-    store.activate(store.add(make_fields(), make_files(), machine_key(home)))
+    identity = store.add(make_fields(), make_files(), machine_key(home))
+    note_proof(home, identity)  # it holds no golden records: a server would not take it without a proof
+    store.activate(identity)
     return home
 
 

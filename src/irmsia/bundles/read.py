@@ -71,10 +71,13 @@ def open_regular(path: Path, *, flags: int = 0) -> BinaryIO:
         OSError: what the file system says, also where it is anything but a regular file.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | flags)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return os.fdopen(descriptor, "rb")
+    except (OSError, MemoryError):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file")
-    return os.fdopen(descriptor, "rb")
+        raise
 
 
 @contextmanager
