@@ -175,7 +175,7 @@ def _overall(report: RegionReport) -> Table:
 
 
 def _brief(estimate: Estimate | None) -> str:
-    """As in the report, without the zeros before the points: a line has 80 columns."""
+    """As in the report, but .5 for 0.5 and 1 for 1.000: a line has 80 columns."""
     from irmsia.evaluation.report import show
 
-    return re.sub(r"\b0\.", ".", show(estimate))
+    return re.sub(r"\b0\.", ".", show(estimate)).replace("1.000", "1")
