@@ -87,11 +87,12 @@ def reliability_bins(probability: Array, event: Mask, *, seed: int = 0) -> tuple
     """The bins that hold an image, with the band of a perfectly calibrated model."""
     bins = _one_hot(probability)
     n, predicted = bins.sum(axis=0), bins.T @ probability
-    observed, gaps = bins.T @ event, _simulated(probability, seed) @ bins
+    observed = bins.T @ event
+    events = np.rint(predicted - _simulated(probability, seed) @ bins)  # whole numbers but for rounding
     edges = np.linspace(0, 1, BINS + 1)
     found = []
     for index in np.flatnonzero(n):
-        low, high = np.quantile(predicted[index] - gaps[:, index], [TAIL, 1 - TAIL]) / n[index]
+        low, high = np.quantile(events[:, index], [TAIL, 1 - TAIL]) / n[index]
         found.append(
             Bin(
                 low=float(edges[index]),
