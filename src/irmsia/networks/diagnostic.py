@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from irmsia.networks.attention_pooling import AttentionPooling, PooledLogits
 from irmsia.networks.catalogue import make_backbone
+from irmsia.networks.foreign import ForeignHead
 
 GRID = 3
 """Side of the coarse grid of the refusal statistics: sees a turned image, which means and spreads alone do not."""
@@ -47,6 +48,9 @@ class MultiHeadDiagnosticModel(nn.Module):
         backbone: name in the catalogue.
         heads: the label groups; the router's regions are theirs, in this order.
         dropout: share of feature channels dropped before the heads while training.
+
+    Attributes:
+        foreign: set once it was fitted on the finished features; its score then joins the statistics.
     """
 
     def __init__(self, backbone: str, heads: tuple[HeadSpec, ...], *, dropout: float = 0.0) -> None:
@@ -58,22 +62,37 @@ class MultiHeadDiagnosticModel(nn.Module):
         self.router = AttentionPooling(channels, len(heads))
         self.groups = nn.ModuleDict({head.region: AttentionPooling(channels, head.terms) for head in heads})
         self.lesion = nn.Conv2d(channels, 1, kernel_size=1)
+        self.last_channels = channels
+        self.foreign: ForeignHead | None = None
+
+    def levels(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the early and the last feature level of images (N, 1, S, S)."""
+        early, last = self.backbone(images)
+        return early, last
 
     def forward(self, images: Tensor) -> DiagnosticOutput:
         """Answer images (N, 1, S, S), preprocessed by the bundle's PreprocessSpec."""
-        early, last = self.backbone(images)
+        early, last = self.levels(images)
         features = self.dropout(last)
         return DiagnosticOutput(
             router=self.router(features).logits,
             groups={region: pooling(features) for region, pooling in self.groups.items()},
-            statistics=feature_statistics(early),
+            statistics=self._statistics(early, last),
             lesion=self.lesion(features).float(),
         )
 
     def statistic_slices(self) -> dict[str, tuple[int, int]]:
         """Return [start, stop) of each named statistic within the ``statistics`` output."""
         spread = 2 * self.early_channels
-        return {"mean_std": (0, spread), "grid": (spread, spread + GRID * GRID * self.early_channels)}
+        grid = spread + GRID * GRID * self.early_channels
+        slices = {"mean_std": (0, spread), "grid": (spread, grid)}
+        return slices if self.foreign is None else slices | {"foreign": (grid, grid + 1)}
+
+    def _statistics(self, early: Tensor, last: Tensor) -> Tensor:
+        statistics = feature_statistics(early)
+        if self.foreign is None:
+            return statistics
+        return torch.cat([statistics, self.foreign(early, last)], dim=1)
 
 
 def feature_statistics(early: Tensor) -> Tensor:

@@ -2,12 +2,23 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from irmsia.training.recipe import Augmentation
+
+_CURVE_LOWEST, _CURVE_HIGHEST, _CURVE_STEPS, _CURVE_STRENGTH = -2.0, 3.0, 6, 1.0
+
+
+class Mix(NamedTuple):
+    """Which images are mixed: ``share`` of the own one, .5..1, and (N,) indices of the ``partners``."""
+
+    share: float
+    partners: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,16 @@ class BatchAugmenter:
         matrix = self._geometry(len(images), mirror)
         return self._greys(_warp(images, matrix)), _warp(lesions, matrix)
 
+    def draw_mix(self, regions: Tensor, shape: float) -> Mix:
+        """Draw a partner of the same region for each image (N,), and one share from Beta(``shape``, ``shape``)."""
+        seed = int(torch.randint(2**31, (1,), generator=self.generator))
+        drawn = float(np.random.default_rng(seed).beta(shape, shape))
+        partners = torch.arange(len(regions))
+        for region in torch.unique(regions):
+            own = torch.nonzero(regions == region).flatten()
+            partners[own] = own[torch.randperm(len(own), generator=self.generator)]
+        return Mix(max(drawn, 1 - drawn), partners)
+
     def _uniform(self, count: int, greatest: float) -> Tensor:
         return (torch.rand(count, generator=self.generator) * 2 - 1) * greatest
 
@@ -53,6 +74,8 @@ class BatchAugmenter:
 
     def _greys(self, images: Tensor) -> Tensor:
         settings, count = self.settings, len(images)
+        if settings.curve > 0:
+            images = self._curved(images)
         contrast = self._uniform(count, settings.contrast).exp()[:, None, None, None]
         changed = images * contrast + self._uniform(count, settings.brightness)[:, None, None, None]
         blurred = self._chosen(count, settings.blur)
@@ -61,6 +84,19 @@ class BatchAugmenter:
         noise = torch.randn(changed[noisy].shape, generator=self.generator)
         changed[noisy] = changed[noisy] + noise * settings.noise_sd
         return changed
+
+    def _curved(self, images: Tensor) -> Tensor:
+        """Put the chosen images' greys, -2..3 standard deviations, through rising curves that keep the padding's 0."""
+        chosen = self._chosen(len(images), self.settings.curve)
+        steps = self._uniform(len(images) * _CURVE_STEPS, _CURVE_STRENGTH).exp().unflatten(0, (-1, _CURVE_STEPS))
+        knots = torch.cat([torch.zeros(len(steps), 1), steps.cumsum(1)], dim=1)
+        knots = knots / knots[:, -1:] * (_CURVE_HIGHEST - _CURVE_LOWEST) + _CURVE_LOWEST
+        place = (images - _CURVE_LOWEST).clamp(0, _CURVE_HIGHEST - _CURVE_LOWEST)
+        place = place * _CURVE_STEPS / (_CURVE_HIGHEST - _CURVE_LOWEST)
+        left = place.floor().clamp(max=_CURVE_STEPS - 1).long()
+        rows = torch.arange(len(images))[:, None, None, None]
+        curved = knots[rows, left].lerp(knots[rows, left + 1], place - left)
+        return torch.where(chosen[:, None, None, None] & (images != 0), curved, images)
 
 
 def _warp(images: Tensor, matrix: Tensor) -> Tensor:

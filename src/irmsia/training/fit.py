@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from irmsia.networks.diagnostic import DiagnosticOutput, HeadSpec, MultiHeadDiagnosticModel
-from irmsia.training.augment import BatchAugmenter
+from irmsia.training.augment import BatchAugmenter, Mix
 from irmsia.training.average import WeightAverage
 from irmsia.training.cases import Cases
-from irmsia.training.checkpoint import EpochRecord, Progress, load_checkpoint, save_checkpoint, save_weights
+from irmsia.training.checkpoint import EpochRecord, Progress, load_checkpoint, load_weights, save_checkpoint, save_weights
 from irmsia.training.losses import Truth, multi_task_loss
 from irmsia.training.recipe import Recipe
 from irmsia.training.sampling import class_weights, epoch_batches, make_pools
@@ -50,16 +50,26 @@ def make_model(recipe: Recipe) -> MultiHeadDiagnosticModel:
     return MultiHeadDiagnosticModel(recipe.backbone, heads, dropout=recipe.dropout)
 
 
-def fit(recipe: Recipe, cases: Cases, folder: Path, *, report: Report = lambda event: None) -> Progress:
+def fit(
+    recipe: Recipe,
+    cases: Cases,
+    folder: Path,
+    *,
+    start: Path | None = None,
+    report: Report = lambda event: None,
+) -> Progress:
     """Train until the recipe's last epoch or until patience is used up; go on from ``folder``'s checkpoint.
 
     Leaves ``checkpoint.safetensors`` and the best average, ``best.safetensors``, in ``folder``. A run broken off and
-    resumed ends with the same weights as an unbroken one on the same machine and thread count.
+    resumed ends with the same weights as an unbroken one on the same machine and thread count. Without a checkpoint it
+    begins with the weights in ``start``, which `save_weights` wrote, or with the seed's.
     """
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(recipe, cases)
     if (folder / CHECKPOINT).exists():
         trainer.resume(folder / CHECKPOINT)
+    elif start is not None:
+        trainer.start_from(start)
     with _without_denormals():
         while trainer.progress.epoch < recipe.epochs and not trainer.out_of_patience():
             report(trainer.run_epoch(report))
@@ -98,6 +108,11 @@ class Trainer:
         self.progress = load_checkpoint(
             path, self.model, self.average, optimiser=self.optimiser, recipe_digest=self.progress.recipe_digest
         )
+
+    def start_from(self, path: Path) -> None:
+        """Begin with a network's weights instead of random ones."""
+        load_weights(path, self.model)
+        load_weights(path, self.average.model)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint."""
@@ -145,14 +160,27 @@ class Trainer:
         truth = self._truth.take(batch)
         mirror = self._truth.mirror[truth.regions]
         images, lesions = augmenter.apply(self._images(batch), truth.lesions, mirror)
-        output = self._forward(self.model, images)
-        loss = multi_task_loss(output, truth._replace(lesions=lesions), self.recipe, class_weights=self._weights)
+        truth = truth._replace(lesions=lesions)
+        if self.recipe.mixup > 0:
+            mix = augmenter.draw_mix(truth.regions, self.recipe.mixup)
+            loss = self._mixed_loss(images, truth, mix)
+        else:
+            loss = self._loss(self._forward(self.model, images), truth)
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), _GRADIENT_NORM)
         self.optimiser.step()
         self.average.update(self.model, step)
         return float(loss.detach())
+
+    def _mixed_loss(self, images: Tensor, truth: Truth, mix: Mix) -> Tensor:
+        """Return the loss of mixed images: each part's truth counts by its share."""
+        output = self._forward(self.model, mix.share * images + (1 - mix.share) * images[mix.partners])
+        second = Truth(*(values[mix.partners] for values in truth))
+        return mix.share * self._loss(output, truth) + (1 - mix.share) * self._loss(output, second)
+
+    def _loss(self, output: DiagnosticOutput, truth: Truth) -> Tensor:
+        return multi_task_loss(output, truth, self.recipe, class_weights=self._weights)
 
     def _forward(self, model: nn.Module, images: Tensor) -> DiagnosticOutput:
         laid_out = images.contiguous(memory_format=torch.channels_last)

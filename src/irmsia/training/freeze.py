@@ -72,12 +72,15 @@ def freeze(
 
 
 def statistic_plans(slices: dict[str, tuple[int, int]]) -> tuple[StatisticPlan, ...]:
-    """Return how each slice is scored: means and spreads by distance, the grid by what its main components leave."""
-    spread, grid = slices["mean_std"], slices["grid"]
-    return (
-        StatisticPlan("mean_std", *spread, method="mahalanobis"),
-        StatisticPlan("grid", *grid, method="pca_residual", components=_GRID_COMPONENTS),
-    )
+    """Return how each slice is scored: means and spreads by distance, the rest by what sees how things lie.
+
+    That is the head that was fitted on made-up foreign images, or, without one, the grid of means. The fewer scores
+    share the budget of false refusals, the more each can spend.
+    """
+    spread = StatisticPlan("mean_std", *slices["mean_std"], method="mahalanobis")
+    if "foreign" in slices:
+        return spread, StatisticPlan("foreign", *slices["foreign"], method="mahalanobis")
+    return spread, StatisticPlan("grid", *slices["grid"], method="pca_residual", components=_GRID_COMPONENTS)
 
 
 def _group(region: RegionTerms, validation: PartOutputs) -> LabelGroup:

@@ -32,7 +32,8 @@ class Augmentation(_Frozen):
     """Random changes that keep the label true. Lengths are shares of the image side, greys are in standard deviations.
 
     Each is the greatest size of a uniform draw, scale, aspect and contrast of their logarithm; ``blur`` and ``noise``
-    are the shares of images that get one. Inversion is left out: an inverted image is to be refused.
+    are the shares of images that get one. ``curve``: share of images whose greys go through a random rising curve, so
+    that a term is not read from the contrast of a sequence. Inversion is left out: an inverted image is to be refused.
     """
 
     rotation_degrees: float = 15.0
@@ -44,6 +45,7 @@ class Augmentation(_Frozen):
     blur: Share = 0.2
     noise: Share = 0.2
     noise_sd: float = 0.15
+    curve: Share = 0.0
 
 
 class Recipe(_Frozen):
@@ -57,6 +59,8 @@ class Recipe(_Frozen):
         cooldown_epochs: the last ones, over which the learning rate falls; before it is constant, so a run of unknown
             length can be ended well at any time (Hu et al., "MiniCPM", 2024, section 4).
         patience: epochs without a better validation loss before stopping.
+        mixup: both parameters of the Beta distribution from which the share of a second image of the same region is
+            drawn (Zhang et al., "mixup: beyond empirical risk minimization", 2018); 0: none.
     """
 
     backbone: str = "resnet18d_w32"
@@ -78,9 +82,27 @@ class Recipe(_Frozen):
     sampling_power: Share = 0.5
     ema_decay: Share = 0.999
     patience: int = 15
+    mixup: Annotated[float, Field(ge=0)] = 0.0
     precision: Literal["bf16", "fp32"] = "bf16"
     augmentation: Augmentation = Augmentation()
 
     def region_names(self) -> tuple[str, ...]:
         """Return the regions in the order of the router's logits."""
         return tuple(region.region for region in self.regions)
+
+
+class ForeignRecipe(_Frozen):
+    """The fit of the head that looks for foreign images, on the finished network's features.
+
+    Attributes:
+        own: own images of each region in a batch.
+        families: families of made-up foreign images in a batch; each makes one image of each region.
+    """
+
+    seed: int = 2026
+    steps: Annotated[int, Field(ge=1)] = 1200
+    own: Annotated[int, Field(ge=1)] = 10
+    families: Annotated[int, Field(ge=1)] = 10
+    learning_rate: Positive = 2e-3
+    weight_decay: float = 0.05
+    warmup_steps: Annotated[int, Field(ge=1)] = 50
