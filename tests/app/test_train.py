@@ -25,6 +25,7 @@ from irmsia.settings.limits import ReadLimits
 from irmsia.settings.tree import Settings
 from irmsia.training import starter
 from irmsia.training.cases import Cases
+from irmsia.training.recipe import ForeignRecipe, Plan
 
 pytestmark = [
     pytest.mark.train,
@@ -42,6 +43,11 @@ RECIPE = starter.RECIPE.model_copy(
         "ema_decay": 0.8,
         "precision": "fp32",
     }
+)
+PLAN = Plan(
+    base=RECIPE,
+    finish=RECIPE.model_copy(update={"epochs": 1, "mixup": 0.4}),
+    foreign=ForeignRecipe(steps=12, own=2, families=4),
 )
 IMAGES_A_CLASS = 40
 
@@ -75,10 +81,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "PHANTOMS", {"train": 24, "validation": 12, "test": 12})
         train.prepare(data, work, recipe=RECIPE, committed=None)
-    train.train(work, RECIPE)
+    train.train(work, PLAN)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build_module, "GOLDEN_SEEDS", GOLDEN_SEEDS[:12])
-        train.build(work, data, bundle, recipe=RECIPE)
+        train.build(work, data, bundle, plan=PLAN)
     shutil.copy(Settings().home / "seal.jsonl", base / "openings-of-the-build.jsonl")
     return data, work, bundle
 
@@ -171,8 +177,15 @@ def test_rebuild_keeps_the_committed_list(made: tuple[Path, Path, Path], tmp_pat
     assert kept <= {row.group for row in read_sealed(tmp_path / "sealed.jsonl")}
 
 
+def _write_resized(original: Path, resized: Path) -> None:
+    """Write another file of other pixels that shows the same: resized and as JPEG."""
+    picture = cv2.imread(str(original), cv2.IMREAD_GRAYSCALE)
+    larger = cv2.resize(picture, None, fx=1.5, fy=1.5, interpolation=cv2.INTER_LINEAR)
+    resized.write_bytes(cv2.imencode(".jpeg", larger, (cv2.IMWRITE_JPEG_QUALITY, 90))[1].tobytes())
+
+
 def test_a_renamed_copy_of_a_sealed_image_stops_the_training(made: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    """Under another patient's name it would be learnt from: it is named, and left out when that is asked for."""
+    """Under another patient's name, also resized and as JPEG, it would be learnt from: named, left out when asked."""
     data, work, _ = made
     sealed = {row.file_sha256 for row in read_sealed(work / "sealed.jsonl")}
     copied = tmp_path / "data"
@@ -180,15 +193,16 @@ def test_a_renamed_copy_of_a_sealed_image_stops_the_training(made: tuple[Path, P
     chest = next(layout for layout in STARTER_SOURCES if layout.has_patients)
     files = sorted((copied / chest.name).rglob("*.png"))
     original = next(path for path in files if hashlib.sha256(path.read_bytes()).hexdigest() in sealed)
-    copy = original.with_name("person9999_virus_1.png")
+    copy, resized = original.with_name("person9999_virus_1.png"), original.with_name("person9998_virus_1.jpeg")
     shutil.copy(original, copy)
+    _write_resized(original, resized)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "PHANTOMS", {"train": 12, "validation": 12, "test": 12})
-        with pytest.raises(InvalidRequestError, match="person9999_virus_1"):
+        with pytest.raises(InvalidRequestError, match=r"^2 copies .*person9998_virus_1.*person9999_virus_1"):
             train.prepare(copied, tmp_path / "a", recipe=RECIPE, committed=work / "sealed.jsonl")
         train.prepare(copied, tmp_path / "b", recipe=RECIPE, committed=work / "sealed.jsonl", drop_sealed=True)
     names = {row.name for row in Cases.load(tmp_path / "b" / "cases").rows}
-    assert str(copy.relative_to(copied)) not in names
+    assert names.isdisjoint(str(path.relative_to(copied)) for path in (copy, resized))
     assert str(original.relative_to(copied)) in names
 
 

@@ -32,8 +32,8 @@ def test_coverage_holds_for_every_class(coverage: float) -> None:
     random = np.random.default_rng(5)
     hits: list[list[bool]] = [[], [], []]
     for _ in range(60):
-        chances, truth = draw(random, 150)
-        found = fit_conformal(chances, truth, terms=TERMS, groups=name(150), keys=name(150), coverage=coverage)
+        chances, truth = draw(random, 240)
+        found = fit_conformal(chances, truth, terms=TERMS, groups=name(240), keys=name(240), coverage=coverage)
         assert not any(found.pooled)
         new, real = draw(random, 100)
         inside = 1 - new <= np.asarray(found.quantiles)
@@ -51,16 +51,16 @@ def test_quantile_by_hand() -> None:
 
 
 def test_few_groups_are_pooled_and_said_so() -> None:
-    """A class with 19 groups takes the quantile of all, one with 20 its own."""
-    truth = np.array([0] * 20 + [1] * 19 + [2] * 21)
-    chances = np.full((60, 3), 0.25)
-    chances[np.arange(60), truth] = np.linspace(0.3, 0.9, 60)
-    found = fit_conformal(chances, truth, terms=TERMS, groups=name(60), keys=name(60))
-    assert found.n == (20, 19, 21)
+    """A class with 38 groups takes the quantile of all, one with 39 its own, which is not its largest score."""
+    truth = np.array([0] * 39 + [1] * 38 + [2] * 43)
+    chances = np.full((120, 3), 0.25)
+    chances[np.arange(120), truth] = np.linspace(0.3, 0.9, 120)
+    found = fit_conformal(chances, truth, terms=TERMS, groups=name(120), keys=name(120))
+    assert found.n == (39, 38, 43)
     assert found.pooled == (False, True, False)
-    scores = np.sort(1 - chances[np.arange(60), truth])
-    assert found.quantiles[1] == scores[int(np.ceil(61 * 0.95)) - 1]
-    assert found.quantiles[0] == (1 - chances[:20, 0]).max()
+    scores = np.sort(1 - chances[np.arange(120), truth])
+    assert found.quantiles[1] == scores[int(np.ceil(121 * 0.95)) - 1]
+    assert found.quantiles[0] == np.sort(1 - chances[:39, 0])[-2]
 
 
 def test_one_image_a_group() -> None:

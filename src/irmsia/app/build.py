@@ -31,16 +31,22 @@ from irmsia.training.cases import CaseRow, Cases
 from irmsia.training.checkpoint import load_weights
 from irmsia.training.export import ExportedOutputs, export_onnx, output_names, sealed_network
 from irmsia.training.fit import BEST, make_model
+from irmsia.training.fit_foreign import make_foreign_head
 from irmsia.training.freeze import REFUSAL_FILE, Frozen, PartOutputs, freeze
 from irmsia.training.predict import predict
-from irmsia.training.recipe import Recipe
+from irmsia.training.recipe import Plan, Recipe
 from irmsia.training.starter import INTENDED_USE, LICENCE, LIMITATIONS, NAME, VERSION, starter_spec
 from irmsia.training.statements import STATEMENTS
+
+CASES = "cases"
+RUN = "run"
+FINISH_RUN = "finish"
+FOREIGN = "foreign.safetensors"
 
 _LIBRARIES = ("torch", "timm", "onnx", "onnxscript", "numpy", "opencv-python-headless", "openvino")
 
 
-def build_bundle(work: Path, data: Path, out: Path, *, recipe: Recipe, key: Ed25519PrivateKey, home: Path) -> str:
+def build_bundle(work: Path, data: Path, out: Path, *, plan: Plan, key: Ed25519PrivateKey, home: Path) -> str:
     """Freeze, export, measure, pack, prove on this machine's runtime, write; return the new bundle's id.
 
     Measuring opens the sealed part, which is logged in ``home`` even when the bundle is not written in the end.
@@ -49,9 +55,9 @@ def build_bundle(work: Path, data: Path, out: Path, *, recipe: Recipe, key: Ed25
         BundleRejectedError: what was made does not load, or does not answer here as the trained network did; nothing
             is written then.
     """
-    cases = Cases.load(work / "cases")
-    model = make_model(recipe)
-    load_weights(work / "run" / BEST, model)
+    recipe = plan.base
+    cases = Cases.load(work / CASES)
+    model = fitted_model(work, plan)
     sealed_model = sealed_network(model, recipe.size)
     frozen = freeze(
         recipe,
@@ -70,13 +76,24 @@ def build_bundle(work: Path, data: Path, out: Path, *, recipe: Recipe, key: Ed25
         "golden.jsonl": write_records(golden_records(judge, data, cases.rows)),
         "sealed.jsonl": sealed_list,
     }
-    fields = _fields(recipe, frozen, figures, made=_how_made(recipe, cases, model, sealed_list))
+    fields = _fields(recipe, frozen, figures, made=_how_made(plan, cases, model, sealed_list))
     identity, content = pack_bundle(fields, files, key)
     log_opening(home, sealed_list, identity)
     trust = Trust(keys={key_id(key.public_key()): key.public_key()}, revoked=frozenset())
     prove_bundle(open_bundle(content, trust), data, minimum=len(GOLDEN_SEEDS))
     write_folder(out, content, replace=True)
     return identity
+
+
+def fitted_model(work: Path, plan: Plan) -> MultiHeadDiagnosticModel:
+    """Return the network that the plan's fits left in ``work``."""
+    model = make_model(plan.base)
+    load_weights(work / (RUN if plan.finish is None else FINISH_RUN) / BEST, model)
+    if plan.foreign is not None:
+        head = make_foreign_head(model, plan.base.size)
+        load_weights(work / FOREIGN, head)
+        model.foreign = head
+    return model
 
 
 class TorchInfer:
@@ -176,16 +193,16 @@ def part_sizes(rows: Sequence[CaseRow]) -> tuple[PartSize, ...]:
     )
 
 
-def _how_made(recipe: Recipe, cases: Cases, model: MultiHeadDiagnosticModel, sealed_list: bytes) -> HowMade:
+def _how_made(plan: Plan, cases: Cases, model: MultiHeadDiagnosticModel, sealed_list: bytes) -> HowMade:
     names = sorted(f"{row.file_sha256} {row.region} {row.term} {row.part}" for row in cases.rows)
     return HowMade(
         software=f"irmsia {__version__}",
-        seed=recipe.seed,
-        samples_seen=recipe.epochs * recipe.steps_per_epoch * recipe.batch_size,
+        seed=plan.base.seed,
+        samples_seen=plan.samples_seen(),
         data_digest=hashlib.sha256("\n".join(names).encode()).hexdigest(),
         sealed_digest=hashlib.sha256(sealed_list).hexdigest(),
         libraries={name: version(name).split("+")[0] for name in _LIBRARIES},
         parameters=sum(value.numel() for value in model.parameters()),
-        architecture=recipe.backbone,
+        architecture=plan.base.backbone,
         parts=part_sizes(cases.rows),
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from irmsia import durable
-from irmsia.app.build import build_bundle
+from irmsia.app.build import CASES, FINISH_RUN, FOREIGN, RUN, build_bundle, fitted_model
 from irmsia.bundles.signing import PACKAGE_KEYS, machine_key, make_key, public_pem
 from irmsia.bundles.store import STARTER
 from irmsia.datasets.grouping import group_samples
@@ -31,15 +31,14 @@ from irmsia.imaging.read import read_image
 from irmsia.settings.limits import ReadLimits
 from irmsia.settings.tree import Settings
 from irmsia.training.cases import Cases, write_cases
-from irmsia.training.checkpoint import EpochRecord
-from irmsia.training.fit import Step, fit
+from irmsia.training.checkpoint import EpochRecord, save_weights
+from irmsia.training.fit import BEST, Step, fit
+from irmsia.training.fit_foreign import fit_foreign
 from irmsia.training.prepare import make_case, make_phantom_case
-from irmsia.training.recipe import Recipe
-from irmsia.training.starter import PHANTOMS, RECIPE, starter_spec
+from irmsia.training.recipe import ForeignRecipe, Plan, Recipe
+from irmsia.training.starter import PHANTOMS, PLAN, starter_spec
 
 SEALED = "sealed.jsonl"
-CASES = "cases"
-RUN = "run"
 
 _read = partial(read_image, limits=ReadLimits())
 
@@ -83,8 +82,17 @@ def training_phantoms() -> list[tuple[Part, Callable[[], Phantom]]]:
     return [(part, partial(make_phantom, FIRST_TRAINING_SEED + number)) for number, part in enumerate(parts)]
 
 
-def train(work: Path, recipe: Recipe) -> None:
-    """Fit the network on prepared cases, with a progress bar and a line an epoch."""
+def train(work: Path, plan: Plan) -> None:
+    """Fit the network on prepared cases, go on as the plan says, then fit the head that looks for foreign images."""
+    fit_network(work, plan.base, work / RUN)
+    if plan.finish is not None:
+        fit_network(work, plan.finish, work / FINISH_RUN, start=work / RUN / BEST)
+    if plan.foreign is not None:
+        _fit_foreign(work, plan, plan.foreign)
+
+
+def fit_network(work: Path, recipe: Recipe, folder: Path, *, start: Path | None = None) -> None:
+    """Fit with a progress bar and a line an epoch; ``folder`` gets the checkpoint and the best weights."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("training", total=recipe.epochs * recipe.steps_per_epoch)
@@ -96,10 +104,25 @@ def train(work: Path, recipe: Recipe) -> None:
             else:
                 progress.console.print(epoch_line(event))
 
-        fit(recipe, Cases.load(work / CASES), work / RUN, report=report)
+        fit(recipe, Cases.load(work / CASES), folder, start=start, report=report)
 
 
-def build(work: Path, data: Path, out: Path, *, recipe: Recipe) -> str:
+def _fit_foreign(work: Path, plan: Plan, settings: ForeignRecipe) -> None:
+    model = fitted_model(work, plan.model_copy(update={"foreign": None}))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task("foreign images", total=settings.steps)
+        head = fit_foreign(
+            model,
+            Cases.load(work / CASES),
+            plan.base,
+            settings,
+            report=lambda step, loss: progress.update(task, completed=step),
+        )
+    save_weights(work / FOREIGN, head)
+
+
+def build(work: Path, data: Path, out: Path, *, plan: Plan) -> str:
     """Build the bundle at ``out`` and return its id.
 
     A release of the packaged starter makes a new pair of keys, keeps the public half in the package and throws the
@@ -107,9 +130,9 @@ def build(work: Path, data: Path, out: Path, *, recipe: Recipe) -> str:
     """
     home = Settings().home
     if out.resolve() != STARTER.resolve():
-        return build_bundle(work, data, out, recipe=recipe, key=machine_key(home), home=home)
+        return build_bundle(work, data, out, plan=plan, key=machine_key(home), home=home)
     key = make_key()
-    identity = build_bundle(work, data, out, recipe=recipe, key=key, home=home)
+    identity = build_bundle(work, data, out, plan=plan, key=key, home=home)
     durable.write_bytes(PACKAGE_KEYS / f"{STARTER.name}.pub", public_pem(key))
     return identity
 
@@ -125,20 +148,24 @@ def epoch_line(record: EpochRecord) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the asked stages; 0 done, 1 failed."""
     given = _parser().parse_args(arguments)
-    recipe = RECIPE if given.epochs is None else RECIPE.model_copy(update={"epochs": given.epochs})
+    plan = PLAN if given.epochs is None else PLAN.model_copy(update={"base": _lasting(given.epochs)})
     try:
         if given.stage in ("all", "prepare"):
             committed = given.out / SEALED
             listed = committed if committed.exists() else None
-            prepare(given.data, given.work, recipe=recipe, committed=listed, drop_sealed=given.drop_sealed)
+            prepare(given.data, given.work, recipe=plan.base, committed=listed, drop_sealed=given.drop_sealed)
         if given.stage in ("all", "fit"):
-            train(given.work, recipe)
+            train(given.work, plan)
         if given.stage in ("all", "build"):
-            print(build(given.work, given.data, given.out, recipe=recipe))
+            print(build(given.work, given.data, given.out, plan=plan))
     except IrmsiaError as error:
         print(f"{error.code}: {error.message}", file=sys.stderr)
         return 1
     return 0
+
+
+def _lasting(epochs: int) -> Recipe:
+    return PLAN.base.model_copy(update={"epochs": epochs})
 
 
 def _parser() -> argparse.ArgumentParser:

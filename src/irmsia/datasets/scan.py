@@ -1,14 +1,14 @@
 """Reads each sample once: its digests for the sealed list, its grey picture for finding near-duplicates."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from irmsia.datasets.duplicates import Grey, difference_hash, perceptual_hash
 from irmsia.datasets.samples import Sample
-from irmsia.datasets.sealed import SealedSample, group_digest
+from irmsia.datasets.sealed import SealedIndex, SealedSample, group_digest
 from irmsia.imaging.digest import input_digest
 from irmsia.imaging.types import Image
 from irmsia.imaging.voi import grey
@@ -65,18 +65,15 @@ def sealed_row(scanned: ScannedSample, group: str) -> SealedSample:
 def copies_of_sealed(
     samples: Sequence[Sample], scanned: Mapping[str, ScannedSample], sealed: Sequence[SealedSample]
 ) -> list[Sample]:
-    """Return the samples whose file or pixels are those of a sealed one, but whose own group is not sealed.
+    """Return the samples that are or look like a sealed one, but whose own group is not sealed.
 
     Args:
         samples: with their groups.
         scanned: by the sample's path.
         sealed: the committed list.
     """
-    groups = {row.group for row in sealed}
-    digests = {digest for row in sealed for digest in (row.file_sha256, *row.frame_sha256)}
-
-    def is_copy(sample: Sample) -> bool:
-        seen = scanned[sample.path]
-        return not digests.isdisjoint((seen.file_sha256, *seen.frame_sha256))
-
-    return [sample for sample in samples if group_digest(sample.source, sample.group) not in groups and is_copy(sample)]
+    index = SealedIndex(sealed)
+    rows = {sample.path: sealed_row(replace(scanned[sample.path], sample=sample), sample.group) for sample in samples}
+    return [
+        sample for sample in samples if not index.holds_group(rows[sample.path]) and index.holds_copy(rows[sample.path])
+    ]

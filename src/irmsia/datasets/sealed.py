@@ -5,15 +5,20 @@ A line names a sample by digests and its group by a keyless digest, so the list 
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from irmsia import durable
 from irmsia.errors import InvalidRequestError
 
 _MAX_PERCEPTUAL = 4
 _MAX_DIFFERENCE = 16
+_PERCEPTUAL_BYTES = 8
+_DIFFERENCE_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +45,36 @@ def group_digest(source: str, group: str) -> str:
     return hashlib.sha256(f"{source}|{group}".encode()).hexdigest()
 
 
-def is_sealed(candidate: SealedSample, sealed: Iterable[SealedSample]) -> bool:
-    """Return whether a sample is, belongs to the group of, or looks like a listed one.
+class SealedIndex:
+    """Finds sealed samples fast: by digest, by group, or by look.
 
-    Looks like: perceptual hashes at most 4 of 64 bits and difference hashes at most 16 of 256 bits apart.
+    Looks like: perceptual hashes at most 4 of 64 bits and difference hashes at most 16 of 256 bits apart, which a
+    re-encoded or resized copy keeps.
     """
-    return any(_hits(candidate, other) for other in sealed)
+
+    def __init__(self, sealed: Sequence[SealedSample]) -> None:
+        self._groups = {row.group for row in sealed}
+        self._digests = {digest for row in sealed for digest in (row.file_sha256, *row.frame_sha256)}
+        self._perceptual = _hash_bytes([row.perceptual_hash for row in sealed], _PERCEPTUAL_BYTES)
+        self._difference = _hash_bytes([row.difference_hash for row in sealed], _DIFFERENCE_BYTES)
+
+    def holds_group(self, candidate: SealedSample) -> bool:
+        """Return whether the sample's group is sealed."""
+        return candidate.group in self._groups
+
+    def holds_copy(self, candidate: SealedSample) -> bool:
+        """Return whether the sample is a listed one, has its pixels, or looks like one."""
+        if not self._digests.isdisjoint((candidate.file_sha256, *candidate.frame_sha256)):
+            return True
+        near = _distances(self._perceptual, candidate.perceptual_hash) <= _MAX_PERCEPTUAL
+        alike = near & (_distances(self._difference, candidate.difference_hash) <= _MAX_DIFFERENCE)
+        return bool(alike.any())
+
+
+def is_sealed(candidate: SealedSample, sealed: Sequence[SealedSample]) -> bool:
+    """Return whether a sample is, belongs to the group of, or looks like a listed one."""
+    index = SealedIndex(sealed)
+    return index.holds_group(candidate) or index.holds_copy(candidate)
 
 
 def write_sealed(path: Path, sealed: Sequence[SealedSample]) -> None:
@@ -86,17 +115,13 @@ def _parse(line: str) -> SealedSample:
         raise InvalidRequestError("a line of the sealed list cannot be read") from error
 
 
-def _hits(one: SealedSample, other: SealedSample) -> bool:
-    same = one.file_sha256 == other.file_sha256 or one.group == other.group
-    return same or bool(set(one.frame_sha256) & set(other.frame_sha256)) or _look_alike(one, other)
+def _hash_bytes(hashes: Sequence[str], size: int) -> NDArray[np.uint8]:
+    """Return hexadecimal hashes as (n, size) bytes."""
+    joined = b"".join(int(value, 16).to_bytes(size, "big") for value in hashes)
+    return np.frombuffer(joined, np.uint8).reshape(-1, size)
 
 
-def _look_alike(one: SealedSample, other: SealedSample) -> bool:
-    return (
-        _hamming(one.perceptual_hash, other.perceptual_hash) <= _MAX_PERCEPTUAL
-        and _hamming(one.difference_hash, other.difference_hash) <= _MAX_DIFFERENCE
-    )
-
-
-def _hamming(one: str, other: str) -> int:
-    return (int(one, 16) ^ int(other, 16)).bit_count()
+def _distances(hashes: NDArray[np.uint8], value: str) -> NDArray[np.int64]:
+    """Return the Hamming distances (n,) of a hash from each of (n, size) bytes."""
+    own = _hash_bytes([value], hashes.shape[1])
+    return np.asarray(np.bitwise_count(hashes ^ own).sum(axis=1), dtype=np.int64)

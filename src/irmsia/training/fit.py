@@ -17,7 +17,14 @@ from irmsia.networks.diagnostic import DiagnosticOutput, HeadSpec, MultiHeadDiag
 from irmsia.training.augment import BatchAugmenter, Mix
 from irmsia.training.average import WeightAverage
 from irmsia.training.cases import Cases
-from irmsia.training.checkpoint import EpochRecord, Progress, load_checkpoint, load_weights, save_checkpoint, save_weights
+from irmsia.training.checkpoint import (
+    EpochRecord,
+    Progress,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
 from irmsia.training.losses import Truth, multi_task_loss
 from irmsia.training.recipe import Recipe
 from irmsia.training.sampling import class_weights, epoch_batches, make_pools
@@ -152,7 +159,7 @@ class Trainer:
         region = self.recipe.regions[number]
         own = truth.regions == number
         logits = torch.cat([output.groups[region.region].logits for output in outputs])[own]
-        return min(balanced_log_loss(logits / temperature, truth.terms[own]) for temperature in _TEMPERATURES)
+        return best_temperature_loss(logits, truth.terms[own])
 
     def _step(self, batch: NDArray[np.int64], augmenter: BatchAugmenter, step: int) -> float:
         for group in self.optimiser.param_groups:
@@ -197,6 +204,11 @@ class Trainer:
         if record.validation_loss < self.progress.best_loss:
             self.progress.best_loss = record.validation_loss
             self.progress.best_epoch = record.epoch
+
+
+def best_temperature_loss(logits: Tensor, terms: Tensor) -> float:
+    """Return `balanced_log_loss` at the temperature that suits the logits (n, K) best."""
+    return min(balanced_log_loss(logits / temperature, terms) for temperature in _TEMPERATURES)
 
 
 def balanced_log_loss(logits: Tensor, terms: Tensor) -> float:

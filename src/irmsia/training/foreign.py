@@ -91,7 +91,9 @@ def far_or_near(images: Tensor, generator: Generator) -> Tensor:
     """Much smaller on an empty ground, or a small part of it only."""
     count = len(images)
     scale = torch.where(
-        _uniform(count, 0, 1, generator) < 0.5, _uniform(count, 2.2, 5, generator), _uniform(count, 0.15, 0.4, generator)
+        _uniform(count, 0, 1, generator) < 0.5,
+        _uniform(count, 2.2, 5, generator),
+        _uniform(count, 0.15, 0.4, generator),
     )
     shift = (torch.rand(count, 2, 1, generator=generator) - 0.5) * scale[:, 0, :, 0][:, None]
     matrix = torch.cat([torch.eye(2)[None] * scale[:, 0], shift], dim=2)

@@ -93,4 +93,5 @@ def _group(region: RegionTerms, validation: PartOutputs) -> LabelGroup:
         targets=np.array([region.terms.index(row.term) for row in rows]),
         groups=[row.group for row in rows],
         keys=[row.frame_sha256 for row in rows],
+        coverage=region.coverage,
     )

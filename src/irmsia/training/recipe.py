@@ -20,12 +20,14 @@ class RegionTerms(_Frozen):
         terms: in the order of the logits; the first is ``normal``.
         share: share of the training batches' images.
         mirror: whether a left-right mirrored image is still valid medicine (never for chests: the heart lies left).
+        coverage: of the conformal sets.
     """
 
     region: str
     terms: tuple[str, ...]
     share: Share
     mirror: bool = False
+    coverage: Annotated[float, Field(gt=0, lt=1)] = 0.95
 
 
 class Augmentation(_Frozen):
@@ -106,3 +108,22 @@ class ForeignRecipe(_Frozen):
     learning_rate: Positive = 2e-3
     weight_decay: float = 0.05
     warmup_steps: Annotated[int, Field(ge=1)] = 50
+
+
+class Plan(_Frozen):
+    """All fits behind one bundle, in their order.
+
+    Attributes:
+        base: from random weights.
+        finish: goes on from the best weights of ``base``; null: those are the bundle's.
+        foreign: the head that looks for foreign images; null: none.
+    """
+
+    base: Recipe
+    finish: Recipe | None = None
+    foreign: ForeignRecipe | None = None
+
+    def samples_seen(self) -> int:
+        """Return how many images the fits of the network draw."""
+        fits = [recipe for recipe in (self.base, self.finish) if recipe is not None]
+        return sum(recipe.epochs * recipe.steps_per_epoch * recipe.batch_size for recipe in fits)

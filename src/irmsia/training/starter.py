@@ -2,10 +2,10 @@
 
 from irmsia.findings.rules import IntendedUse
 from irmsia.imaging.preprocess import PreprocessSpec, ResizeSpec
-from irmsia.training.recipe import Recipe, RegionTerms
+from irmsia.training.recipe import Augmentation, ForeignRecipe, Plan, Recipe, RegionTerms
 
 NAME = "starter"
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 LICENCE = "CC-BY-4.0"
 
 PHANTOMS = {"train": 1200, "validation": 180, "test": 180}
@@ -15,7 +15,7 @@ RECIPE = Recipe(
     backbone="resnet18d_w32",
     size=160,
     regions=(
-        RegionTerms(region="chest", terms=("normal", "pneumonia"), share=0.26),
+        RegionTerms(region="chest", terms=("normal", "pneumonia"), share=0.26, coverage=0.99),
         RegionTerms(
             region="brain", terms=("normal", "glioma", "meningioma", "pituitary_tumor"), share=0.44, mirror=True
         ),
@@ -36,6 +36,20 @@ RECIPE = Recipe(
     lesion_weight=0.5,
     patience=30,
 )
+
+FINISH = RECIPE.model_copy(
+    update={
+        "epochs": 20,
+        "cooldown_epochs": 15,
+        "patience": 99,
+        "learning_rate": 1.5e-3,
+        "mixup": 0.4,
+        "augmentation": Augmentation(curve=0.5),
+    }
+)
+"""The idea that was kept: docs/starter.md, `python -m benchmarks.ideas`."""
+
+PLAN = Plan(base=RECIPE, finish=FINISH, foreign=ForeignRecipe())
 
 INTENDED_USE = (
     IntendedUse(modalities=("CR", "DX"), region="chest", age_min=0, age_max=17),
