@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -361,3 +362,18 @@ class _Forged:
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.mkdir, (self.path,)
+
+
+def test_children_start_beside_every_plug_in_of_pydicom(tmp_path: Path) -> None:
+    """None of pydicom's plug-ins is loaded in a child, and none that is installed keeps it from starting."""
+    package = tmp_path / "pylibjpeg"
+    package.mkdir()
+    (package / "__init__.py").write_text("__version__ = '2.1.0'\nimport openjpeg\n")
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from irmsia.imaging.decode_child import _warm_up\n"
+        "_warm_up()\n"
+        "print(sys.modules['pylibjpeg'], 'irmsia.imaging.formats.dicom' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["None", "True"]
