@@ -117,7 +117,8 @@ def read_peer_and_facts(path: Path) -> list[str]:
 
 
 def _frame_digests(dataset: Dataset) -> list[str]:
-    return [hashlib.sha256(np.ascontiguousarray(frame).data).hexdigest() for frame in _peer_frames(dataset)]
+    frames = (np.ascontiguousarray(frame, frame.dtype.newbyteorder("<")) for frame in _peer_frames(dataset))
+    return [hashlib.sha256(frame.data).hexdigest() for frame in frames]
 
 
 def _peer_frames(dataset: Dataset) -> Frames:

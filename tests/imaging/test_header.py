@@ -31,7 +31,7 @@ def _plain(tag: int, vr: bytes, raw: bytes, encoding: Encoding = EXPLICIT, *, is
     [
         (ROWS, b"US", b"\x00\x02", 512),
         (ROWS, b"US", b"\x00\x02\x01\x00", [512, 1]),
-        (ROWS, b"US", b"", None),
+        (ROWS, b"US", b"", ""),
         (ROWS, b"US", b"\x01", None),
         (PATIENT_ID, b"LO", b"A1 \0", "A1"),
         (PATIENT_ID, b"LO", b"A1\\B2", ["A1", "B2"]),
@@ -41,7 +41,7 @@ def _plain(tag: int, vr: bytes, raw: bytes, encoding: Encoding = EXPLICIT, *, is
         (SLOPE, b"DS", b"1\\.5", [1.0, 0.5]),
         (SLOPE, b"DS", b"1,5", None),
         (SLOPE, b"DS", b"nan", None),
-        (SLOPE, b"DS", b"", None),
+        (SLOPE, b"DS", b"", ""),
         (FRAMES, b"IS", b"12", 12),
         (FRAMES, b"IS", b"1A", None),
         (FRAMES, b"IS", b"12.0", None),

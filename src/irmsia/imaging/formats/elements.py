@@ -163,12 +163,12 @@ class _Scanner:
         return Layout(self._encoding, tuple(self._header), frozenset(self._tags), pixel)
 
     def _plain(self, at: int) -> int:
-        """Walk top-level elements of explicit VR without structure, the bulk of every header, in one tight loop.
+        """Walk top-level elements without structure, the bulk of every header, in one tight loop.
 
         It stops before whatever is not plain, and before anything wrong: both are the general walk's to judge.
         """
         if self._encoding.implicit:
-            return at
+            return self._plain_implicit(at)
         data, size, wanted, tags, keep = self._data, self._size, self._wanted, self._tags, self._header.append
         order = "<" if self._encoding.little else ">"
         head, longer = struct.Struct(order + "HH2sH").unpack_from, struct.Struct(order + "I").unpack_from
@@ -185,6 +185,20 @@ class _Scanner:
             tags.add(tag)
             if tag in wanted:
                 keep((tag, vr, bytes(data[at:end]), value - at))
+            at = end
+        return at
+
+    def _plain_implicit(self, at: int) -> int:
+        data, size, wanted, tags, keep = self._data, self._size, self._wanted, self._tags, self._header.append
+        head, sequences = struct.Struct(("<" if self._encoding.little else ">") + "HHI").unpack_from, _known_sequences()
+        while at + 12 <= size:
+            group, element, length = head(data, at)
+            tag, end = group << 16 | element, at + 8 + length
+            if end > size or group in (0, 0xFFFE) or tag in _PIXEL_TAGS or tag in sequences:
+                break
+            tags.add(tag)
+            if tag in wanted:
+                keep((tag, b"", bytes(data[at:end]), 8))
             at = end
         return at
 

@@ -77,13 +77,21 @@ def decode_native(raw: memoryview | bytes, header: PixelHeader, *, little: bool 
 
 
 def clean(frame: NDArray[Any], header: PixelHeader) -> NDArray[np.generic]:
-    """Bits outside BitsStored removed, sign extended, native byte order, contiguous."""
+    """Bits outside BitsStored removed, sign extended, native byte order, contiguous; a copy only where bits change."""
     frame = np.ascontiguousarray(frame, dtype=frame.dtype.newbyteorder("="))
     if header.kind == "f":
         return frame
-    if header.shift or header.stored < header.allocated:
-        frame = (frame >> frame.dtype.type(header.shift)) & frame.dtype.type((1 << header.stored) - 1)
-    return extend_sign(frame, header.stored) if header.kind == "i" else frame
+    unused = header.allocated - header.stored
+    kind = frame.dtype.type
+    if header.kind == "i":
+        signed = frame.view(frame.dtype.str.replace("u", "i"))
+        # Left to the top, then back with the sign: whatever lay above and below is gone.
+        return (
+            (frame << kind(unused - header.shift)).view(signed.dtype) >> signed.dtype.type(unused) if unused else signed
+        )
+    if not unused or (not header.shift and int(frame.max(initial=0)) >> header.stored == 0):
+        return frame
+    return np.asarray((frame >> kind(header.shift)) & kind((1 << header.stored) - 1))
 
 
 def extend_sign(frame: NDArray[Any], bits: int) -> NDArray[np.generic]:

@@ -26,6 +26,7 @@ _LONG_META_VRS = frozenset({b"OB", b"OW", b"UN", b"UT", b"UC", b"UR", b"SQ"})
 _LONGEST_UID = 64
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _INFLATE_STEP = 1 << 20
+_KEPT_AT_ONCE = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +107,23 @@ def _guess_syntax(data: memoryview, start: int) -> str:
 def inflate(packed: memoryview, limit: int) -> bytearray:
     """Inflate a raw deflate stream of at most ``limit`` bytes; zero bytes behind it are ignored.
 
-    The size is counted first and nothing kept, so that a bomb costs one megabyte.
+    What proves large is counted first and then inflated again, so that a bomb costs a few megabytes.
 
     Raises:
         LimitExceededError: it inflates past the limit.
         TruncatedError: the stream does not end.
         DecodeFailedError: it is no deflate stream.
     """
-    size = sum(len(piece) for piece in _inflated_pieces(packed, limit))
+    size = 0
+    whole = bytearray()
+    for piece in _inflated_pieces(packed, limit):
+        size += len(piece)
+        if size <= _KEPT_AT_ONCE:
+            whole += piece
+        else:
+            whole = bytearray()
+    if size <= _KEPT_AT_ONCE:
+        return whole
     whole = bytearray(size)
     at = 0
     for piece in _inflated_pieces(packed, limit):

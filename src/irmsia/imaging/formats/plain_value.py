@@ -20,7 +20,7 @@ _ESCAPE = b"\x1b"  # begins another character set within a value
 
 
 def read_plain_value(element: HeaderElement, encoding: Encoding, *, is_ascii: bool) -> Any:
-    """The value as pydicom gives it, one or a list; None where it is not plain and pydicom has to say.
+    """The value as pydicom gives it, one or a list; None where it is not plain and pydicom has to say; "" where empty.
 
     Args:
         element: a top-level element.
@@ -34,6 +34,8 @@ def read_plain_value(element: HeaderElement, encoding: Encoding, *, is_ascii: bo
     kind = _KINDS.get(vr)
     if kind is None:
         return None
+    if not raw:
+        return ""
     if kind in _SIZES:
         return _read_binary(raw, "<" if encoding.little else ">", kind)
     if not raw.isascii() or _ESCAPE in raw or (kind == "own text" and not is_ascii):

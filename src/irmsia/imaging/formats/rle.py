@@ -29,11 +29,11 @@ def decode_rle(stream: bytes, header: PixelHeader) -> NDArray[np.generic]:
     if header.allocated == 1:
         return _decode_bits(segments, header)
     # A composite pixel is split into its bytes, most significant first, sample after sample.
-    planes = np.empty((header.samples, width, header.pixels), dtype=np.uint8)
+    values = np.empty((header.pixels, header.samples), f"<u{width}")
+    places = values.view(np.uint8).reshape(header.pixels, header.samples, width)
     for index, segment in enumerate(segments):
         sample, significance = divmod(index, width)
-        planes[sample, width - 1 - significance] = _unpack(segment, header.pixels)
-    values = np.ascontiguousarray(planes.transpose(2, 0, 1)).view(f"<u{width}")
+        places[:, sample, width - 1 - significance] = _unpack(segment, header.pixels)
     return clean(values.reshape(header.rows, header.columns, header.samples), header)
 
 
