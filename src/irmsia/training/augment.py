@@ -88,7 +88,7 @@ class BatchAugmenter:
     def _curved(self, images: Tensor) -> Tensor:
         """Put the chosen images' greys, -2..3 standard deviations, through rising curves that keep the padding's 0."""
         chosen = self._chosen(len(images), self.settings.curve)
-        steps = self._uniform(len(images) * _CURVE_STEPS, _CURVE_STRENGTH).exp().unflatten(0, (-1, _CURVE_STEPS))
+        steps = self._uniform(len(images) * _CURVE_STEPS, _CURVE_STRENGTH).exp().reshape(-1, _CURVE_STEPS)
         knots = torch.cat([torch.zeros(len(steps), 1), steps.cumsum(1)], dim=1)
         knots = knots / knots[:, -1:] * (_CURVE_HIGHEST - _CURVE_LOWEST) + _CURVE_LOWEST
         place = (images - _CURVE_LOWEST).clamp(0, _CURVE_HIGHEST - _CURVE_LOWEST)
