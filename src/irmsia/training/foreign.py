@@ -39,11 +39,11 @@ def _whole(low: int, high: int, generator: Generator) -> int:
 
 def turned(images: Tensor, generator: Generator) -> Tensor:
     """By one, two or three quarters, or upside down."""
-    return torch.stack([_turned(one, _whole(0, 3, generator)) for one in images])
+    return torch.stack([_turned(one, _whole(1, 4, generator)) for one in images])
 
 
 def _turned(image: Tensor, quarters: int) -> Tensor:
-    return image.rot90(quarters, (1, 2)) if quarters else image.flip(1)
+    return image.rot90(quarters, (1, 2)) if quarters < 4 else image.flip(1)
 
 
 def inverted(images: Tensor, generator: Generator) -> Tensor:
