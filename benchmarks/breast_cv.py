@@ -135,10 +135,12 @@ def measure(cases: Cases, answers: Sequence[tuple[NDArray[np.bool_], NDArray[np.
     def balanced(chosen: NDArray[np.int64]) -> float:
         return balanced_accuracy(truth[chosen], said[chosen])
 
-    figures = {f"{term} AUROC": group_bootstrap(groups, partial(of_term, k=k)) for k, term in enumerate(terms)}
+    figures = {
+        f"{term} AUROC": group_bootstrap(groups, partial(of_term, k=k), seed=SEED) for k, term in enumerate(terms)
+    }
     return figures | {
-        "macro AUROC": group_bootstrap(groups, macro),
-        "balanced accuracy": group_bootstrap(groups, balanced),
+        "macro AUROC": group_bootstrap(groups, macro, seed=SEED),
+        "balanced accuracy": group_bootstrap(groups, balanced, seed=SEED),
     }
 
 

@@ -61,3 +61,25 @@ def test_greys_are_never_inverted() -> None:
     settings = STILL.model_copy(update={"contrast": 0.5, "brightness": 0.5})
     changed, _ = _apply(settings, ramp, mirror=False)
     assert bool((changed.diff(dim=3) > 0).all())
+
+
+def test_curves_rise_and_leave_the_padding() -> None:
+    """A grey curve keeps the order of greys and the padding's 0, and changes the greys of the chosen images."""
+    images = torch.linspace(-1.9, 2.9, 256).reshape(1, 1, 16, 16).repeat(8, 1, 1, 1)
+    images[:, :, 0, :4] = 0.0
+    changed, _ = _apply(STILL.model_copy(update={"curve": 1.0}), images, mirror=False)
+    greys = changed.flatten(1)[:, 16:]
+    assert bool((greys.diff(dim=1) > 0).all())
+    assert float((greys - images.flatten(1)[:, 16:]).abs().mean()) > 0.05
+    torch.testing.assert_close(changed[:, :, 0, :3], torch.zeros(8, 1, 3), atol=1e-4, rtol=0)
+
+
+def test_partners_are_of_the_same_region() -> None:
+    """An image is mixed with one of its own region, its own share is at least a half, and the draw repeats."""
+    regions = torch.tensor([0, 1, 0, 2, 1, 0, 2, 2])
+    mixes = [BatchAugmenter(STILL, torch.Generator().manual_seed(5)).draw_mix(regions, 0.4) for _ in range(2)]
+    assert torch.equal(regions[mixes[0].partners], regions)
+    assert sorted(mixes[0].partners.tolist()) == list(range(8))
+    assert 0.5 <= mixes[0].share <= 1
+    assert mixes[0].share == mixes[1].share
+    assert torch.equal(mixes[0].partners, mixes[1].partners)

@@ -39,11 +39,9 @@ def _whole(low: int, high: int, generator: Generator) -> int:
 
 def turned(images: Tensor, generator: Generator) -> Tensor:
     """By one, two or three quarters, or upside down."""
-    return torch.stack([_turned(one, _whole(1, 4, generator)) for one in images])
-
-
-def _turned(image: Tensor, quarters: int) -> Tensor:
-    return image.rot90(quarters, (1, 2)) if quarters < 4 else image.flip(1)
+    ways = [_whole(0, 3, generator) for _ in images]
+    pairs = zip(images, ways, strict=True)
+    return torch.stack([one.flip(1) if way == 3 else one.rot90(way + 1, (1, 2)) for one, way in pairs])
 
 
 def inverted(images: Tensor, generator: Generator) -> Tensor:
