@@ -3,11 +3,11 @@
     python -m benchmarks.shuffled_labels --work WORK [--permutations N] [--json FILE]
 
 The labels of the training part are permuted within each region, whole groups at a time, and a short fit of the
-starter's recipe learns them, without the lesion masks; again with other permutations, and once with the true labels. AUROC
-of every term on the validation part, by its true labels. A single shuffled fit points in a chance direction, and as the
-classes look different its AUROC lies far from 0.5 to either side; so the interval is over permutations (Student's t),
-and each must hold 0.5, else a label leaks through another way than its image. A fit that is done is kept. The sealed
-part is not opened. Exit code 1: an interval does not hold 0.5.
+starter's recipe learns them, without the lesion masks; again with other permutations, and once with the true
+labels. AUROC of every term on the validation part, by its true labels. A single shuffled fit points in a chance
+direction, and as the classes look different its AUROC lies far from 0.5 to either side; so the interval is over
+permutations (Student's t), and each must hold 0.5, else a label leaks through another way than its image. A fit
+that is done is kept. The sealed part is not opened. Exit code 1: an interval does not hold 0.5.
 """
 
 from __future__ import annotations
