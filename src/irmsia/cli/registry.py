@@ -30,7 +30,7 @@ _SHOWN = 5
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command(epilog="Example: [bold]irmsia models install lung.irmsia.zip[/bold]")(install)
-    app.command(epilog="Example: [bold]irmsia models export starter:1.0.0 starter.irmsia.zip[/bold]")(export)
+    app.command(epilog="Example: [bold]irmsia models export starter starter.irmsia.zip[/bold]")(export)
     app.command(epilog="Example: [bold]irmsia models trust colleague.pub[/bold]")(trust)
     app.command(epilog="Example: [bold]irmsia models activate lung:2.0[/bold]")(activate)
     app.command(epilog="Example: [bold]irmsia models rollback[/bold]")(rollback)
