@@ -69,7 +69,11 @@ def check_file(answer: Diagnosis, here: Evidence) -> Check:
     named = answer.evidence.input_sha256 if answer.evidence is not None else None
     if named is None and answer.error is not None:
         return Check("file", Status.NOT_CHECKED, "a failure names no digest")
-    if named is None or here.input_sha256 is None or named != here.input_sha256:
+    if named is None:
+        return Check("file", Status.FAIL, "the answer names no digest of its file")
+    if here.input_sha256 is None:
+        return Check("file", Status.FAIL, "the file is not there or cannot be read")
+    if named != here.input_sha256:
         return Check("file", Status.FAIL, f"another file: SHA-256 {_short(here.input_sha256)}, not {_short(named)}")
     return Check("file", Status.PASS, f"SHA-256 {_short(named)}")
 
