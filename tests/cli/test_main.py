@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -143,4 +145,22 @@ def test_ctrl_c_while_modules_are_read_is_quiet(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "meta_path", [Interrupt(), *sys.meta_path])
     with pytest.raises(SystemExit) as left:
         run()
+    assert left.value.code == 130
+
+
+def test_an_interrupt_that_a_library_swallows_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An extension module that is being imported turns Ctrl-C into an ImportError: still an interrupt, no bug."""
+
+    def swallow() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise ImportError("a library's own words")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(cli, "_run", swallow)
+    try:
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert left.value.code == 130

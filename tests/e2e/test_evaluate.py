@@ -73,7 +73,8 @@ def test_ctrl_c_leaves_nothing_broken(starter: Platform, subset: Path, tmp_path:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    # A shell shows both as 130; CPython ends by the signal itself when an extension module was just being imported.
+    assert process.returncode in (130, -signal.SIGINT), errors
     assert "Traceback" not in errors
     assert not out.exists()
     assert len(log.read_text().splitlines()) == 1

@@ -30,6 +30,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def platform_of(home: Path) -> Iterator[Callable[..., Platform]]:
     """Make platforms with the settings given; what they started ends with the test."""
     made = []
+    identity = BundleStore(home).active_id()
+    assert identity is not None
+    note_proof(home, identity)  # a test before may have verified it, which takes the proof away
 
     def make(**environment: str) -> Platform:
         made.append(Platform(home, **environment))

@@ -116,16 +116,16 @@ def test_nothing_comes_out_of_the_commands(planted: Planted, platform_of: Platfo
 def test_nothing_comes_out_of_the_server(planted: Planted, platform_of: PlatformOf) -> None:
     """Answers, statuses with their details, the log, the run file, health and models; also when a decoder crashes."""
     platform = platform_of(IRMSIA_LOG__LEVEL="DEBUG", IRMSIA_LOG__FORMAT="console")
-    log = (planted.folder.parent / "server.log").open("wb+")
-    server = subprocess.Popen([*IRMSIA, "serve", "--grpc-port", "0"], stdout=log, stderr=log, env=platform.environment)
-    try:
-        _ask_server(planted, platform, server)
-    finally:
-        server.kill()
-        server.wait(PATIENCE_S)
-    log.seek(0)
-    planted.add(log.read())
-    log.close()
+    command = [*IRMSIA, "serve", "--grpc-port", "0"]
+    with (planted.folder.parent / "server.log").open("wb+") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=platform.environment)
+        try:
+            _ask_server(planted, platform, server)
+        finally:
+            server.kill()
+            server.wait(PATIENCE_S)
+        log.seek(0)
+        planted.add(log.read())
     assert sum(map(len, planted.out)) > 50_000
     assert planted.found() == []
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+import threading
+from types import FrameType
 from typing import NoReturn
 
 import typer
@@ -50,6 +53,7 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    interrupted = _note_interrupts()
     try:
         _run()
     except IrmsiaError as error:
@@ -60,9 +64,24 @@ def main() -> NoReturn:
         _drop_output()
         _leave_for_system(error)
     except Exception as error:  # noqa: BLE001 - the edge: a bug is one line for people and a stack for the log
+        if interrupted.is_set():
+            sys.exit(130)
         _log_bug(error)
         _leave(InternalError("something went wrong inside; the log line above says where"))
     sys.exit(0)
+
+
+def _note_interrupts() -> threading.Event:
+    """Set at Ctrl-C: an extension module that is just being imported turns the interrupt into an error of its own."""
+    interrupted = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where the shell has it ignored
+        signal.signal(signal.SIGINT, interrupt)
+    return interrupted
 
 
 def _run() -> None:
