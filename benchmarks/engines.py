@@ -43,6 +43,7 @@ from irmsia.inference.runtimes.registry import installed_runtimes, library_versi
 from irmsia.inference.verify import VerificationReport, verify_models
 from irmsia.networks.diagnostic import HeadSpec, MultiHeadDiagnosticModel
 from irmsia.training.export import ExportedOutputs, _observed_pairs, fuse_batch_norm, output_names
+from irmsia.training.fit_foreign import make_foreign_head
 
 BASE = "torch eager f32"
 RUNS = 5
@@ -133,6 +134,8 @@ def plain_network(bundle: Bundle) -> MultiHeadDiagnosticModel:
     heads = tuple(HeadSpec(region, terms[region]) for region in rules.router.regions)
     network = MultiHeadDiagnosticModel(bundle.manifest.how_made.architecture, heads)
     network.lesion = nn.Identity()  # type: ignore[assignment]
+    if any(name.startswith("foreign.") for name in read_weights(bundle.model())):
+        network.foreign = make_foreign_head(network, bundle.manifest.preprocessing.resize.size)
     return network
 
 

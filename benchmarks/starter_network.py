@@ -44,8 +44,7 @@ def stored_weights(model: bytes) -> dict[str, NDArray[np.float32]]:
 def torch_network(bundle: Bundle) -> MultiHeadDiagnosticModel:
     """Return the network in evaluation mode at fp32, its batch norms fused as in the bundle.
 
-    The lesion aid's head is not in a bundle: its output stays zero. Weights of a part that the architecture does not
-    have by itself are left out; they add columns to ``statistics`` and change neither logits nor maps.
+    The lesion aid's head is not in a bundle: its output stays zero.
 
     Raises:
         InternalError: the bundle's weights are not those of the architecture that its manifest names.
@@ -54,15 +53,19 @@ def torch_network(bundle: Bundle) -> MultiHeadDiagnosticModel:
 
     from irmsia.networks.diagnostic import HeadSpec, MultiHeadDiagnosticModel
     from irmsia.training.export import fuse_batch_norm
+    from irmsia.training.fit_foreign import make_foreign_head
 
     manifest = bundle.manifest
     by_region = {group.region: group for group in manifest.rules.groups}
     heads = tuple(HeadSpec(region, len(by_region[region].terms)) for region in manifest.rules.router.regions)
     size = manifest.preprocessing.resize.size
     raw = MultiHeadDiagnosticModel(manifest.how_made.architecture, heads)
+    weights = stored_weights(bundle.model())
+    if any(name.startswith("foreign.") for name in weights):
+        raw.foreign = make_foreign_head(raw, size)
     network = fuse_batch_norm(raw, torch.zeros(1, 1, size, size))
     wanted = network.state_dict()
-    stored = {name: values for name, values in stored_weights(bundle.model()).items() if name in wanted}
+    stored = {name: values for name, values in weights.items() if name in wanted}
     state = {name: torch.from_numpy(values.copy()) for name, values in stored.items()}
     aid = {name: torch.zeros_like(value) for name, value in wanted.items() if name.startswith(_TRAINING_AID)}
     try:
