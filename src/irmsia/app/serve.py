@@ -67,12 +67,19 @@ def run_server(settings: Settings, *, on_ready: Callable[[RunningServer], None],
 def _stoppable() -> Iterator[None]:
     """A SIGTERM outside of `serve`, while the server starts or ends, is a clean end with exit code 0, too."""
 
+    asked = threading.Event()
+
     def stop(number: int, frame: object) -> None:
+        asked.set()
         sys.exit(0)
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except Exception:  # an extension module that is just being imported turns the stop into an error of its own
+        if asked.is_set():
+            sys.exit(0)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
