@@ -140,7 +140,7 @@ def test_a_server_killed_in_a_run_is_one_line(platform_of: PlatformOf, image: Pa
     for arguments in ((), ("--json",)):
         platform = platform_of()
         server, target = platform.serve()
-        run = platform.start("diagnose", *[image] * 300, "--server", target, *arguments)
+        run = platform.start("diagnose", *[image] * 1500, "--server", target, *arguments)
         assert run.stdout is not None
         first = run.stdout.readline()
         server.kill()
@@ -148,7 +148,7 @@ def test_a_server_killed_in_a_run_is_one_line(platform_of: PlatformOf, image: Pa
         assert run.returncode == 3
         if arguments:
             answers = [json.loads(line) for line in (first + rest).splitlines()]
-            assert len(answers) == 300
+            assert len(answers) == 1500
             lost = [answer for answer in answers if answer["error"]]
             assert {answer["error"]["code"] for answer in lost} == {"UNAVAILABLE"}
             assert all(answer["evidence"]["software"] and answer["timings_ms"] for answer in lost)
