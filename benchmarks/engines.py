@@ -133,7 +133,7 @@ def plain_network(bundle: Bundle) -> MultiHeadDiagnosticModel:
     terms = {group.region: len(group.terms) for group in rules.groups}
     heads = tuple(HeadSpec(region, terms[region]) for region in rules.router.regions)
     network = MultiHeadDiagnosticModel(bundle.manifest.how_made.architecture, heads)
-    network.lesion = nn.Identity()  # type: ignore[assignment]
+    network.lesion = nn.Identity()  # type: ignore[assignment] - declared as a convolution
     if any(name.startswith("foreign.") for name in read_weights(bundle.model())):
         network.foreign = make_foreign_head(network, bundle.manifest.preprocessing.resize.size)
     return network
