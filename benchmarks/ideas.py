@@ -1,6 +1,7 @@
 """Ideas for a better starter, each at a quarter of its budget, compared on the validation part alone.
 
-    python -m benchmarks.ideas fit NAME --work WORK                 one idea: 20 epochs that go on from WORK's network
+    python -m benchmarks.ideas fit NAME --work WORK                 one idea: 20 epochs that go on from WORK's network,
+                                                                    or `full`: the winner from scratch, all epochs
     python -m benchmarks.ideas compare --work WORK [--json FILE]    the table; the sealed part is not opened
 
 An idea that was fitted leaves ``WORK/ideas/NAME/run``; one that was broken off goes on from its checkpoint. ACCEPT and
@@ -53,13 +54,16 @@ SEED = 2026
 
 @dataclass(frozen=True, slots=True)
 class Idea:
-    """A change of the recipe, fitted from the present weights."""
+    """A change of the recipe, fitted from the present weights, or from none with the whole budget."""
 
     says: str
     change: dict[str, Any] = field(default_factory=dict)
+    whole: bool = False
 
     def recipe(self) -> Recipe:
-        """Return the recipe of a quarter of the starter's budget."""
+        """Return the recipe, of a quarter of the starter's budget unless the idea takes the whole."""
+        if self.whole:
+            return RECIPE.model_copy(update=self.change)
         quarter = {"epochs": RECIPE.epochs // 4, "cooldown_epochs": 15, "patience": 99, "learning_rate": 1.5e-3}
         return RECIPE.model_copy(update=quarter | self.change)
 
@@ -76,10 +80,13 @@ _STRONG = Augmentation(
     noise_sd=0.25,
 )
 
+_CURVES: dict[str, Any] = {"mixup": 0.4, "augmentation": Augmentation(curve=0.5)}
+
 FITTED = {
     "mixup": Idea("mixup within a region", {"mixup": 0.4}),
     "strong": Idea("mixup and stronger augmentation", {"mixup": 0.4, "augmentation": _STRONG}),
-    "curves": Idea("mixup and random grey curves", {"mixup": 0.4, "augmentation": Augmentation(curve=0.5)}),
+    "curves": Idea("mixup and random grey curves", _CURVES),
+    "full": Idea("the same from scratch with the whole budget", _CURVES, whole=True),
 }
 
 
@@ -106,9 +113,10 @@ class Held:
 
 def run_idea(name: str, work: Path) -> None:
     """Fit one idea and print a line an epoch."""
-    recipe = FITTED[name].recipe()
-    report = partial(_print_epoch, name)
-    fit(recipe, Cases.load(work / CASES), work / IDEAS / name / RUN, start=work / RUN / BEST, report=report)
+    idea = FITTED[name]
+    start = None if idea.whole else work / RUN / BEST
+    cases = Cases.load(work / CASES)
+    fit(idea.recipe(), cases, work / IDEAS / name / RUN, start=start, report=partial(_print_epoch, name))
 
 
 def _print_epoch(name: str, event: Step | EpochRecord) -> None:

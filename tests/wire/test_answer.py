@@ -91,10 +91,17 @@ def test_enum_zero_is_null() -> None:
 
 
 def test_typed_messages() -> None:
-    """The contract has at least twenty typed messages and three calls."""
+    """The contract has at least twenty typed messages and six calls."""
     assert len(pb.DESCRIPTOR.message_types_by_name) >= 20
     calls = pb.DESCRIPTOR.services_by_name["DicomDiagnosticService"].methods
-    assert [call.name for call in calls] == ["HealthCheck", "GetAvailableModels", "DiagnoseDicom"]
+    assert [call.name for call in calls] == [
+        "HealthCheck",
+        "GetAvailableModels",
+        "DiagnoseDicom",
+        "DiagnoseDicomStream",
+        "DiagnoseBatch",
+        "DiagnoseBatchStream",
+    ]
 
 
 def test_json_keys_are_the_contract() -> None:

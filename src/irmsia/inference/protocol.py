@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Protocol
 
 from irmsia.findings.service import ModelInfo, ServiceHealth
 from irmsia.findings.types import Diagnosis
 
-__all__ = ["DiagnoseRequest", "InferenceService", "ModelInfo", "ServiceHealth"]
+__all__ = ["DiagnoseRequest", "InferenceService", "ModelInfo", "Priority", "ServiceHealth", "Stage"]
+
+
+class Priority(IntEnum):
+    """Who goes first: a single image that somebody waits for, or one of a batch."""
+
+    SINGLE = 0
+    BATCH = 1
+
+
+class Stage(IntEnum):
+    """What is being done with an image; numbers as on the wire. RECEIVED is said by the door."""
+
+    RECEIVED = 1
+    DECODING = 2
+    PREPROCESSING = 3
+    INFERRING = 4
+    EXPLAINING = 5
+    DONE = 6
+
+
+Progress = Callable[[Stage, float], None]
+"""Hears the stage and the percentage (0..100, never falling); called on threads of the service, must not block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +44,8 @@ class DiagnoseRequest:
     ``input`` is the name as given and comes back in the answer. ``source``: the file's bytes or its path. ``heatmap``
     asks for the explanation of ``term`` (null: the most probable term other than normal), ``overlay`` for its picture
     too. ``model``: a name or an id, null for the active one. ``deadline``: on the monotonic clock of this process, in
-    seconds; null for none. ``all_findings`` adds the NOT_ASSESSED rows.
+    seconds; null for none. ``all_findings`` adds the NOT_ASSESSED rows. ``priority``: single images overtake those of a
+    batch. ``client``: whose request it is; clients of one priority take turns. ``progress`` hears how far it is.
     """
 
     input: str | None
@@ -32,6 +57,9 @@ class DiagnoseRequest:
     model: str | None = None
     deadline: float | None = None
     all_findings: bool = False
+    priority: Priority = Priority.SINGLE
+    client: str = ""
+    progress: Progress | None = None
 
 
 class InferenceService(Protocol):

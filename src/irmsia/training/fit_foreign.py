@@ -52,7 +52,7 @@ def fit_foreign(
         images, foreign = batches.draw()
         loss = F.binary_cross_entropy_with_logits(head.logit(*_levels(model, images, recipe))[:, 0], foreign)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call] - torch ships no type for it
+        loss.backward()  # type: ignore[no-untyped-call]  # torch ships no type for it
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
         optimiser.step()
         report(step + 1, float(loss.detach()))

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from irmsia.errors import InvalidRequestError
 from irmsia.findings.service import ModelInfo, ServiceHealth
+from irmsia.findings.summary import BatchSummary
 from irmsia.findings.types import Diagnosis, SourceSpacing
 from irmsia.wire.fields import FieldShape, Kind, fields_of
 
@@ -43,6 +44,11 @@ def diagnosis_to_line(diagnosis: Diagnosis) -> str:
         ValueError: a number is not finite, which no answer may hold.
     """
     return json.dumps(diagnosis_to_json(diagnosis), allow_nan=False, separators=(",", ":"))
+
+
+def summary_to_json(summary: BatchSummary) -> dict[str, Any]:
+    """Several answers together."""
+    return _object_to_json(summary)
 
 
 def model_to_json(model: ModelInfo) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
 from irmsia.errors import InternalError
 from irmsia.findings.service import ModelInfo, ServiceHealth
+from irmsia.findings.summary import BatchSummary
 from irmsia.findings.types import Diagnosis
 from irmsia.wire.fields import FieldShape, Kind, fields_of
 
@@ -44,6 +45,16 @@ def diagnosis_from_bytes(data: bytes) -> Diagnosis:
         return diagnosis_from_message(pb.Diagnosis.FromString(data))
     except DecodeError:
         raise InternalError("the server's answer cannot be read") from None
+
+
+def summary_to_message(summary: BatchSummary) -> pb.BatchSummary:
+    """Several answers together as ``irmsia.v1.BatchSummary``."""
+    return _filled(summary, pb.BatchSummary())
+
+
+def summary_from_message(message: pb.BatchSummary) -> BatchSummary:
+    """Several answers together, read."""
+    return _read(BatchSummary, message)
 
 
 def models_to_message(models: tuple[ModelInfo, ...]) -> pb.GetAvailableModelsResponse:
