@@ -7,9 +7,9 @@ starter's recipe learns them, without the lesion masks; again with other permuta
 labels. AUROC of every term on the validation part, by its true labels. A single shuffled fit points in a chance
 direction, and as the classes look different its AUROC lies far from 0.5 to either side; so the interval is over
 permutations (Student's t), and each must hold 0.5, else a label leaks through another way than its image.
-``--quarter`` adds one fit of another permutation with a quarter of the starter's budget, with intervals over patients or
-clusters, which do not know of the chance direction. A fit that is done is kept. The sealed part is not opened. Exit
-code 1: an interval over permutations does not hold 0.5.
+``--quarter`` adds one fit of another permutation with a quarter of the starter's budget, with intervals over patients
+or clusters, which do not know of the chance direction. A fit that is done is kept. The sealed part is not opened.
+Exit code 1: an interval over permutations does not hold 0.5.
 """
 
 from __future__ import annotations
