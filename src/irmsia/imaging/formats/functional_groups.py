@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydicom.dataset import Dataset
+
 from irmsia.imaging.formats.header import DicomDataset, DicomHeader, values_of
 
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
@@ -19,19 +21,24 @@ def group_of_frame(item: DicomDataset | None, keyword: str) -> DicomDataset | No
     if item is None:
         return None
     found = values_of(item, keyword)
-    return found[0] if found and isinstance(found[0], DicomDataset) else None
+    return found[0] if found and isinstance(found[0], Dataset) else None
 
 
 def shared_group(dataset: DicomDataset, keyword: str) -> DicomDataset | None:
     """The functional group that holds for all frames, or None."""
-    items = values_of(dataset, _SHARED)
+    items = values_of(dataset, _SHARED) if _has_groups(dataset) else ()
     return group_of_frame(items[0], keyword) if items else None
 
 
 def first_group(dataset: DicomDataset, keyword: str) -> DicomDataset | None:
     """The functional group as frame 0 sees it."""
-    if isinstance(dataset, DicomHeader) and not dataset.holds_any(_SHARED, _PER_FRAME):
-        return None  # nearly every file: worth asking once and not group by group
+    if not _has_groups(dataset):
+        return None
     frames = groups_of(dataset)
     own = group_of_frame(frames[0], keyword) if frames else None
     return own if own is not None else shared_group(dataset, keyword)
+
+
+def _has_groups(dataset: DicomDataset) -> bool:
+    """Nearly no file has any: worth asking once and not group by group."""
+    return not isinstance(dataset, DicomHeader) or dataset.holds_any(_SHARED, _PER_FRAME)

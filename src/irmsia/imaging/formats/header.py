@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -60,7 +60,6 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 silence_identifying_loggers()
 
 
-@runtime_checkable
 class DicomDataset(Protocol):
     """What gives the value of a keyword: the header of a file, or an item of one of its sequences."""
 
@@ -81,6 +80,7 @@ class DicomHeader:
         character_set = self._elements.get(_CHARACTER_SET)
         self._ascii = character_set is None or b"13" not in character_set[2]  # JIS X 0201 has no backslash
         self._parsed: Dataset | None = None
+        self._known: dict[str, Any] = {}
 
     @property
     def original_encoding(self) -> tuple[bool, bool]:
@@ -89,6 +89,11 @@ class DicomHeader:
 
     def get(self, key: str, /) -> Any:
         """The value, or None where it is absent. Raises whatever pydicom raises for a broken one."""
+        if key not in self._known:
+            self._known[key] = self._read(key)
+        return self._known[key]
+
+    def _read(self, key: str) -> Any:
         element = self._elements.get(_TAGS.get(key, 0))
         if element is None:
             return None

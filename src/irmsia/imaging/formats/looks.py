@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from irmsia.errors import InconsistentHeaderError
 from irmsia.imaging.formats.functional_groups import group_of_frame, groups_of, shared_group
@@ -152,9 +153,7 @@ def _first_lut(dataset: DicomDataset, keyword: str, signed: bool) -> Lut | None:
 
 
 def _luts(place: DicomDataset, keyword: str, signed: bool) -> tuple[Lut, ...]:
-    return tuple(
-        lut for item in values_of(place, keyword) if isinstance(item, DicomDataset) and (lut := _lut(item, signed))
-    )
+    return tuple(lut for item in values_of(place, keyword) if isinstance(item, Dataset) and (lut := _lut(item, signed)))
 
 
 def _lut(item: DicomDataset, signed: bool) -> Lut | None:

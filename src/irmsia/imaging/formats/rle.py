@@ -28,13 +28,19 @@ def decode_rle(stream: bytes, header: PixelHeader) -> NDArray[np.generic]:
     segments = _segments(stream, header.samples * width)
     if header.allocated == 1:
         return _decode_bits(segments, header)
-    # A composite pixel is split into its bytes, most significant first, sample after sample.
-    values = np.empty((header.pixels, header.samples), f"<u{width}")
-    places = values.view(np.uint8).reshape(header.pixels, header.samples, width)
-    for index, segment in enumerate(segments):
-        sample, significance = divmod(index, width)
-        places[:, sample, width - 1 - significance] = _unpack(segment, header.pixels)
+    planes = [_unpack(segment, header.pixels) for segment in segments]
+    samples = [_composed(planes[at : at + width], width) for at in range(0, len(planes), width)]
+    values = samples[0] if len(samples) == 1 else np.stack(samples, axis=-1)
     return clean(values.reshape(header.rows, header.columns, header.samples), header)
+
+
+def _composed(planes: list[NDArray[np.uint8]], width: int) -> NDArray[np.generic]:
+    """One sample of every pixel from its bytes, the most significant first."""
+    values = planes[0].astype(f"<u{width}", copy=False)
+    for plane in planes[1:]:
+        values <<= 8
+        values |= plane
+    return values
 
 
 def _segments(stream: bytes, expected: int) -> list[memoryview]:
