@@ -18,6 +18,7 @@ from irmsia.imaging.guard import DecoderPool
 from irmsia.imaging.pseudonym import load_or_create_key
 from irmsia.imaging.types import ImageInfo
 from irmsia.inference.engine import Engine
+from irmsia.inference.observer import Observer
 from irmsia.inference.protocol import InferenceService
 from irmsia.settings.tree import EngineSettings, Settings
 
@@ -110,18 +111,23 @@ def open_pool(settings: Settings, workers: int) -> Iterator[DecoderPool]:
 
 @contextmanager
 def open_engine(
-    settings: Settings, pool: DecoderPool, workers: int, *, load: Callable[[], Bundle] | None = None
+    settings: Settings,
+    pool: DecoderPool,
+    workers: int,
+    *,
+    load: Callable[[], Bundle] | None = None,
+    observer: Observer | None = None,
 ) -> Iterator[Engine]:
     """An engine whose model answers. Admitted work is answered at the end, but not after an error or Ctrl-C.
 
-    ``load`` gives its bundle; null for the active one.
+    ``load`` gives its bundle; null for the active one. ``observer`` hears of every request.
 
     Raises:
         ModelNotFoundError, BundleRejectedError: there is no model to answer with.
     """
     make = model_maker(settings, workers)
     load = load or BundleStore(settings.home).load
-    engine = Engine(pool, load, _with_workers(settings.engine, workers), make=make)
+    engine = Engine(pool, load, _with_workers(settings.engine, workers), make=make, observer=observer)
     try:
         engine.start(warm=workers > 1)
         engine.wait_ready()

@@ -5,81 +5,27 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from irmsia.bundles.load import Bundle
-from irmsia.errors import (
-    CancelledError,
-    InternalError,
-    IrmsiaError,
-    NotReadableError,
-    OverloadedError,
-    TimedOutError,
-    from_system,
-)
-from irmsia.findings.types import Diagnosis, Evidence, Problem, Timings
-from irmsia.imaging.decode_task import FrameRule, PreparedInput
-from irmsia.imaging.frames import EvenlySpaced, OneFrame
-from irmsia.imaging.preprocess import PreprocessSpec
+from irmsia.errors import CancelledError, InternalError, IrmsiaError, OverloadedError, TimedOutError, from_system
+from irmsia.findings.types import Diagnosis
 from irmsia.inference.model import ReadyModel, make_model
-from irmsia.inference.pipeline import SOFTWARE, Case, answer_case, check_request
+from irmsia.inference.observer import Guarded, Observer, Silent
+from irmsia.inference.pipeline import SOFTWARE
 from irmsia.inference.protocol import DiagnoseRequest, ModelInfo, ServiceHealth
-from irmsia.inference.ready import ReadyModels, Sessions
+from irmsia.inference.ready import ReadyModels
 from irmsia.inference.runtimes.protocol import Precision
+from irmsia.inference.scheduler import Scheduler
+from irmsia.inference.ticket import Ticket
+from irmsia.inference.worker import Answer, Decoder, Worker, failed_diagnosis
 from irmsia.settings.tree import EngineSettings
 from irmsia.telemetry import format_stack, get_logger, log_event
 
+__all__ = ["Decoder", "Engine"]
+
 _LOG = get_logger(__name__)
-
-
-class Decoder(Protocol):
-    """What reads and prepares an image; `irmsia.imaging.guard.DecoderPool` does so in child processes."""
-
-    def warm(self) -> None:
-        """Start what takes time to start; raises `WorkerDiedError` when that fails."""
-        ...
-
-    def prepare(
-        self,
-        source: bytes | Path,
-        spec: PreprocessSpec,
-        *,
-        frames: FrameRule,
-        with_picture: bool = False,
-        deadline: float | None = None,
-    ) -> PreparedInput:
-        """Read ``source``, preprocess the frames of that rule; raises the leaves of `InputError` and `ServiceError`."""
-        ...
-
-    def digest(self, source: bytes | Path) -> str | None:
-        """SHA-256 (hex) of a source that could not be answered, null where it cannot be read."""
-        ...
-
-
-class _Promise(Future[Diagnosis]):
-    """Remembers that its caller went away, also when the work has begun."""
-
-    unwanted = False
-
-    def cancel(self) -> bool:
-        """See `concurrent.futures.Future.cancel`."""
-        self.unwanted = True
-        return super().cancel()
-
-
-@dataclass(frozen=True, slots=True)
-class _Ticket:
-    request: DiagnoseRequest
-    future: _Promise = field(default_factory=_Promise)
-    admitted: float = field(default_factory=time.monotonic)
 
 
 class Engine:
@@ -91,6 +37,7 @@ class Engine:
         settings: workers and queue.
         make: compiles a bundle for that many workers; null: in the settings' precision, whether proven
             or not (auto: f32).
+        observer: hears of every request; null: nobody does.
     """
 
     def __init__(
@@ -100,13 +47,15 @@ class Engine:
         settings: EngineSettings,
         *,
         make: Callable[[Bundle], ReadyModel] | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._decoder = decoder
         self._load = load
         self._settings = settings
         self._make = make or self._make_exact
+        self._observer = Guarded(observer or Silent())
         self._state = threading.Condition()
-        self._queue: deque[_Ticket] = deque()
+        self._waiting = Scheduler(settings.queue, self._drop_if_gone)
         self._running = 0
         self._closing = False
         self._abandoned = False
@@ -143,16 +92,13 @@ class Engine:
 
     def submit(self, request: DiagnoseRequest) -> Future[Diagnosis]:
         """See `irmsia.inference.protocol.InferenceService.submit`."""
-        ticket = _Ticket(request)
-        with self._state:
-            if self._closing:
-                raise CancelledError("the service is stopping")
-            if len(self._queue) >= self._settings.queue:
-                self._drop_cancelled()
-            if len(self._queue) >= self._settings.queue:
-                raise OverloadedError("too many requests are waiting; try again later", self._retry_after())
-            self._queue.append(ticket)
-            self._state.notify()
+        ticket = Ticket(request)
+        try:
+            self._admit(ticket)
+        except IrmsiaError as error:
+            self._observer.refused(request.priority, error.code)
+            raise
+        self._observer.admitted(request.priority)
         return ticket.future
 
     def models(self) -> tuple[ModelInfo, ...]:
@@ -170,7 +116,7 @@ class Engine:
                 problem=self._problem,
                 model=None if active is None else active.ref,
                 software=SOFTWARE,
-                waiting=len(self._queue),
+                waiting=len(self._waiting),
                 running=self._running,
                 capacity=self._settings.queue,
                 uptime_s=time.monotonic() - self._started,
@@ -217,12 +163,11 @@ class Engine:
             self._closing = True
             self._state.notify_all()
             if self._threads:
-                self._state.wait_for(lambda: not self._queue and not self._running, timeout)
+                self._state.wait_for(lambda: not self._waiting and not self._running, timeout)
                 self._abandoned = True
-            left = list(self._queue)
-            self._queue.clear()
+            left = self._waiting.clear()
         for ticket in left:
-            self._resolve(ticket, lambda ticket: _failed(ticket.request, CancelledError("the service is stopping")))
+            self._resolve(ticket, _stopped)
         for thread in self._threads:
             thread.join()
 
@@ -274,102 +219,55 @@ class Engine:
             return None if self._models.active is not None else "the active model was revoked"
         return "starting" if self._failure is None else f"{self._failure.code}: {self._failure.message}"
 
-    def _drop_cancelled(self) -> None:
-        live = [ticket for ticket in self._queue if not ticket.future.cancelled()]
-        self._queue.clear()
-        self._queue.extend(live)
-
     def _retry_after(self) -> float:
-        return max(0.1, len(self._queue) * self._item_seconds / self._settings.workers)
+        return max(0.1, len(self._waiting) * self._item_seconds / self._settings.workers)
+
+    def _admit(self, ticket: Ticket) -> None:
+        request = ticket.request
+        with self._state:
+            if self._closing:
+                raise CancelledError("the service is stopping")
+            if not self._waiting.add(ticket, request.priority, request.client):
+                raise OverloadedError("too many requests are waiting; try again later", self._retry_after())
+            self._state.notify()
+
+    def _drop_if_gone(self, ticket: Ticket) -> bool:
+        if not ticket.future.cancelled():
+            return False
+        ticket.future.set_running_or_notify_cancel()
+        self._observer.dropped(ticket.request.priority)
+        return True
 
     def _work(self) -> None:
-        sessions = Sessions()
+        worker = Worker(self._decoder, self._ready_models, lambda: self._abandoned)
         while (ticket := self._take()) is not None:
             begin = time.monotonic()
-            self._resolve(ticket, lambda ticket: self._answer(ticket, sessions))
+            self._resolve(ticket, worker.answer)
             with self._state:
                 self._running -= 1
                 self._state.notify_all()
                 self._item_seconds += 0.1 * (time.monotonic() - begin - self._item_seconds)
 
-    def _take(self) -> _Ticket | None:
+    def _take(self) -> Ticket | None:
         with self._state:
-            self._state.wait_for(lambda: self._queue or self._closing)
-            if not self._queue:
-                return None
-            ticket = self._queue.popleft()
-            self._running += 1
-            self._state.notify_all()
-            return ticket
+            while True:
+                self._state.wait_for(lambda: self._waiting or self._closing)
+                ticket = self._waiting.take()
+                if ticket is not None:
+                    self._running += 1
+                if ticket is not None or self._closing:
+                    self._state.notify_all()
+                    return ticket
 
-    def _resolve(self, ticket: _Ticket, answer: Callable[[_Ticket], Diagnosis]) -> None:
-        if ticket.future.set_running_or_notify_cancel():
-            ticket.future.set_result(answer(ticket))
-
-    def _answer(self, ticket: _Ticket, sessions: Sessions) -> Diagnosis:
-        queued_ms = 1000.0 * (time.monotonic() - ticket.admitted)
-        try:
-            diagnosis = self._diagnose(ticket, sessions)
-        except IrmsiaError as error:
-            diagnosis = self._failed(ticket.request, error)
-        except (OSError, MemoryError) as error:
-            sessions.drop()
-            log_event(_LOG, logging.ERROR, "item failed", stack=format_stack(error))
-            diagnosis = self._failed(ticket.request, from_system(error, "the image cannot be answered now"))
-        except Exception as error:  # noqa: BLE001  # edge of an item: it fails alone
-            sessions.drop()
-            log_event(_LOG, logging.ERROR, "item failed", stack=format_stack(error))
-            diagnosis = self._failed(ticket.request, InternalError("this is a bug; the log says where"))
-        total_ms = 1000.0 * (time.monotonic() - ticket.admitted)
-        timings = diagnosis.timings_ms or Timings()
-        return replace(diagnosis, timings_ms=replace(timings, queue=queued_ms, total=total_ms))
-
-    def _failed(self, request: DiagnoseRequest, error: IrmsiaError) -> Diagnosis:
-        """The failed item with the digest of what failed; not where nobody waits for it any more."""
-        digest = None if isinstance(error, CancelledError) else self._decoder.digest(request.source)
-        return _failed(request, error, digest)
-
-    def _diagnose(self, ticket: _Ticket, sessions: Sessions) -> Diagnosis:
-        request = ticket.request
-        _check_deadline(request)
-        models = self._ready_models()
-        model = models.find(request.model)
-        check_request(request, model)
-        _check_deadline(request)
-        spec = model.bundle.manifest.preprocessing
-        prepared = self._decoder.prepare(
-            request.source, spec, frames=EvenlySpaced(), with_picture=request.overlay, deadline=request.deadline
-        )
-
-        def show(frame: int) -> NDArray[np.uint8] | None:
-            self._check(ticket)
-            again = self._decoder.prepare(
-                request.source, spec, frames=OneFrame(frame), with_picture=True, deadline=request.deadline
-            )
-            if again.info.input_sha256 != prepared.info.input_sha256:
-                raise NotReadableError("the file changed while it was read")
-            return again.picture
-
-        _check_deadline(request)
-        session = sessions.of(model, models.all)
-        return answer_case(Case(request, prepared, model, lambda: self._check(ticket), show), session)
-
-    def _check(self, ticket: _Ticket) -> None:
-        """Raise when nobody waits for the answer any more."""
-        _check_deadline(ticket.request)
-        if self._abandoned or ticket.future.unwanted:
-            raise CancelledError("nobody waits for the answer any more")
+    def _resolve(self, ticket: Ticket, work: Callable[[Ticket], Answer]) -> None:
+        priority = ticket.request.priority
+        if not ticket.future.set_running_or_notify_cancel():
+            self._observer.dropped(priority)
+            return
+        answer = work(ticket)
+        self._observer.answered(answer.diagnosis, priority=priority, batch=answer.batch)
+        ticket.future.set_result(answer.diagnosis)
 
 
-def _check_deadline(request: DiagnoseRequest) -> None:
-    if request.deadline is not None and time.monotonic() >= request.deadline:
-        raise TimedOutError("the deadline passed before the work was done")
-
-
-def _failed(request: DiagnoseRequest, error: IrmsiaError, input_sha256: str | None = None) -> Diagnosis:
-    return Diagnosis(
-        input=request.input,
-        evidence=Evidence(input_sha256=input_sha256, software=SOFTWARE),
-        timings_ms=Timings(),
-        error=Problem(error.code, error.message),
-    )
+def _stopped(ticket: Ticket) -> Answer:
+    return Answer(failed_diagnosis(ticket.request, CancelledError("the service is stopping")))

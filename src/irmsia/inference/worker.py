@@ -1,0 +1,143 @@
+"""One thread's work: a ticket is read in a decoder child and put through the network. A failure is an answer, too."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irmsia.errors import CancelledError, InternalError, IrmsiaError, NotReadableError, from_system
+from irmsia.findings.types import Diagnosis, Evidence, Problem, Timings
+from irmsia.imaging.decode_task import FrameRule, PreparedInput
+from irmsia.imaging.frames import EvenlySpaced, OneFrame
+from irmsia.imaging.preprocess import PreprocessSpec
+from irmsia.inference.pipeline import SOFTWARE, Case, answer_case, check_request
+from irmsia.inference.protocol import DiagnoseRequest
+from irmsia.inference.ready import ReadyModels, Sessions
+from irmsia.inference.ticket import Ticket
+from irmsia.telemetry import format_stack, get_logger, log_event
+
+_LOG = get_logger(__name__)
+
+
+class Decoder(Protocol):
+    """What reads and prepares an image; `irmsia.imaging.guard.DecoderPool` does so in child processes."""
+
+    def warm(self) -> None:
+        """Start what takes time to start; raises `WorkerDiedError` when that fails."""
+        ...
+
+    def prepare(
+        self,
+        source: bytes | Path,
+        spec: PreprocessSpec,
+        *,
+        frames: FrameRule,
+        with_picture: bool = False,
+        deadline: float | None = None,
+    ) -> PreparedInput:
+        """Read ``source``, preprocess the frames of that rule; raises the leaves of `InputError` and `ServiceError`."""
+        ...
+
+    def digest(self, source: bytes | Path) -> str | None:
+        """SHA-256 (hex) of a source that could not be answered, null where it cannot be read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A diagnosis, and how many images the largest inference for it held (0: none ran)."""
+
+    diagnosis: Diagnosis
+    batch: int = 0
+
+
+class Worker:
+    """Answers one ticket after another, on one thread.
+
+    Args:
+        decoder: reads and prepares images.
+        models: those that are ready; blocks until there are any, and raises why there are none.
+        is_abandoned: whether the engine wants no more answers.
+    """
+
+    def __init__(self, decoder: Decoder, models: Callable[[], ReadyModels], is_abandoned: Callable[[], bool]) -> None:
+        self._decoder = decoder
+        self._models = models
+        self._is_abandoned = is_abandoned
+        self._sessions = Sessions()
+
+    def answer(self, ticket: Ticket) -> Answer:
+        """Of a ticket whose turn it is; never raises."""
+        queued_ms = ticket.waited_ms
+        try:
+            answer = self._diagnose(ticket)
+        except IrmsiaError as error:
+            answer = self._failed(ticket, error)
+        except (OSError, MemoryError) as error:
+            self._tell_bug(error)
+            answer = self._failed(ticket, from_system(error, "the image cannot be answered now"))
+        except Exception as error:  # noqa: BLE001  # edge of an item: it fails alone
+            self._tell_bug(error)
+            answer = self._failed(ticket, InternalError("this is a bug; the log says where"))
+        timings = answer.diagnosis.timings_ms or Timings()
+        timings = replace(timings, queue=queued_ms, total=ticket.waited_ms)
+        return replace(answer, diagnosis=replace(answer.diagnosis, timings_ms=timings))
+
+    def _tell_bug(self, error: Exception) -> None:
+        self._sessions.drop()
+        log_event(_LOG, logging.ERROR, "item failed", stack=format_stack(error))
+
+    def _failed(self, ticket: Ticket, error: IrmsiaError) -> Answer:
+        """The failed item with the digest of what failed; not where nobody waits for it any more."""
+        wanted = not isinstance(error, CancelledError) and not ticket.is_late
+        digest = self._decoder.digest(ticket.request.source) if wanted else None
+        return Answer(failed_diagnosis(ticket.request, error, digest))
+
+    def _diagnose(self, ticket: Ticket) -> Answer:
+        request = ticket.request
+        self._check(ticket)
+        models = self._models()
+        model = models.find(request.model)
+        check_request(request, model)
+        self._check(ticket)
+        prepared = self._prepare(request, model.bundle.manifest.preprocessing, EvenlySpaced(), request.overlay)
+
+        def show(frame: int) -> NDArray[np.uint8] | None:
+            self._check(ticket)
+            again = self._prepare(request, model.bundle.manifest.preprocessing, OneFrame(frame), True)
+            if again.info.input_sha256 != prepared.info.input_sha256:
+                raise NotReadableError("the file changed while it was read")
+            return again.picture
+
+        ticket.check()
+        session = self._sessions.of(model, models.all)
+        return Answer(answer_case(Case(request, prepared, model, lambda: self._check(ticket), show), session))
+
+    def _prepare(
+        self, request: DiagnoseRequest, spec: PreprocessSpec, frames: FrameRule, with_picture: bool
+    ) -> PreparedInput:
+        return self._decoder.prepare(
+            request.source, spec, frames=frames, with_picture=with_picture, deadline=request.deadline
+        )
+
+    def _check(self, ticket: Ticket) -> None:
+        """Raise when nobody waits for the answer any more."""
+        ticket.check()
+        if self._is_abandoned():
+            raise CancelledError("the service is stopping")
+
+
+def failed_diagnosis(request: DiagnoseRequest, error: IrmsiaError, input_sha256: str | None = None) -> Diagnosis:
+    """The answer to an item that failed with ``error``."""
+    return Diagnosis(
+        input=request.input,
+        evidence=Evidence(input_sha256=input_sha256, software=SOFTWARE),
+        timings_ms=Timings(),
+        error=Problem(error.code, error.message),
+    )
