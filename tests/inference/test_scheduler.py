@@ -41,6 +41,11 @@ def take_all(scheduler: Scheduler[Item]) -> list[Item]:
     return list(iter(scheduler.take, None))
 
 
+def rindex(values: Sequence[object], value: object) -> int:
+    """Where it stands last, -1 where nowhere."""
+    return max((place for place, one in enumerate(values) if one == value), default=-1)
+
+
 @st.composite
 def several(draw: st.DrawFn, most: int = 60) -> list[Item]:
     """Items of several clients and both priorities."""
@@ -130,9 +135,7 @@ def test_a_single_image_overtakes_a_batch(items: list[Item], client: str) -> Non
 def test_a_batch_has_its_share(items: list[Item]) -> None:
     """While both wait, of so many turns in a row exactly one is a batch's; the others are single images'."""
     out = take_all(scheduler_of(items))
-    both = min(
-        max((place for place, item in enumerate(out) if item.priority is priority), default=-1) for priority in Priority
-    )
+    both = min(rindex([item.priority for item in out], priority) for priority in Priority)
     contended = [item.priority for item in out[: both + 1]]
     for begin in range(len(contended) - BATCH_EVERY + 1):
         assert contended[begin : begin + BATCH_EVERY].count(BATCH) == 1
@@ -146,9 +149,7 @@ def test_clients_take_turns(items: list[Item]) -> None:
         clients = [item.client for item in out if item.priority is priority]
         for one, other in ("ab", "bc", "ac"):
             turns = [client for client in clients if client in (one, other)]
-            last = min(
-                max((i for i, client in enumerate(turns) if client == name), default=-1) for name in (one, other)
-            )
+            last = min(rindex(turns, one), rindex(turns, other))
             for end in range(last + 1):
                 assert abs(turns[:end].count(one) - turns[:end].count(other)) <= 1
 
