@@ -14,7 +14,8 @@
     │   └── QuarantinedError           QUARANTINED
     ├── RequestError                   what was asked for
     │   ├── InvalidRequestError        INVALID_REQUEST
-    │   └── ModelNotFoundError         MODEL_NOT_FOUND
+    │   ├── ModelNotFoundError         MODEL_NOT_FOUND
+    │   └── UploadExpiredError         UPLOAD_EXPIRED
     ├── BundleRejectedError            BUNDLE_REJECTED
     └── ServiceError                   the platform itself
         ├── TimedOutError              TIMED_OUT
@@ -132,6 +133,12 @@ class ModelNotFoundError(RequestError):
     """No ready model of that name."""
 
     code = "MODEL_NOT_FOUND"
+
+
+class UploadExpiredError(RequestError):
+    """An upload that was kept for a while and is gone."""
+
+    code = "UPLOAD_EXPIRED"
 
 
 class BundleRejectedError(IrmsiaError):

@@ -34,6 +34,7 @@ _CALLS = (
     "scandir",
     "dup",
     "pread",
+    "pwrite",
     "read",
 )
 _MOST_CALLS = 400

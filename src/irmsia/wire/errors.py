@@ -34,6 +34,7 @@ TABLE: dict[type[IrmsiaError], ErrorRow] = {
     errors.QuarantinedError: ErrorRow("FAILED_PRECONDITION", 422, 1),
     errors.InvalidRequestError: ErrorRow("INVALID_ARGUMENT", 400, 2),
     errors.ModelNotFoundError: ErrorRow("NOT_FOUND", 404, 2),
+    errors.UploadExpiredError: ErrorRow("NOT_FOUND", 410, 3),
     errors.BundleRejectedError: ErrorRow("FAILED_PRECONDITION", 422, 1),
     errors.TimedOutError: ErrorRow("DEADLINE_EXCEEDED", 504, 3),
     # ABORTED, not UNAVAILABLE: clients repeat the latter by themselves, and this input may have killed its worker.
