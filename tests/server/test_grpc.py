@@ -18,6 +18,7 @@ from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
 from irmsia.errors import AddressInUseError, OverloadedError, UnsafeSettingsError
 from irmsia.findings.types import Diagnosis, Evidence, Problem
 from irmsia.inference.protocol import DiagnoseRequest
+from irmsia.server.admission import AdmissionLimits
 from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.server.grpc.server import DiagnosticServer
 from irmsia.wire import SERVICE
@@ -148,7 +149,7 @@ def test_too_many_calls_are_turned_away() -> None:
     """One more than may be inside is OVERLOADED before its image is taken in; who is inside is answered."""
     gate = threading.Event()
     service = ScriptedService(lambda request: (gate.wait(30), make_answer(request))[1])
-    with open_door(service, GrpcServerConfig(port=0, calls=2)) as door, Wire(door) as wire:
+    with open_door(service, GrpcServerConfig(port=0, admission=AdmissionLimits(calls=2))) as door, Wire(door) as wire:
         data = pb.DiagnoseDicomRequest(content=b"image").SerializeToString()
         inside = [wire.method("DiagnoseDicom").future(data, timeout=30) for _ in range(2)]
         until(lambda: len(service.requests) == 2)
@@ -162,7 +163,10 @@ def test_too_many_bytes_are_turned_away() -> None:
     """Images that wait for an answer have a bound together."""
     gate = threading.Event()
     service = ScriptedService(lambda request: (gate.wait(30), make_answer(request))[1])
-    with open_door(service, GrpcServerConfig(port=0, held_bytes=1000)) as door, Wire(door) as wire:
+    with (
+        open_door(service, GrpcServerConfig(port=0, admission=AdmissionLimits(held_bytes=1000))) as door,
+        Wire(door) as wire,
+    ):
         first = wire.method("DiagnoseDicom").future(pb.DiagnoseDicomRequest(content=bytes(1500)).SerializeToString())
         until(lambda: len(service.requests) == 1)
         assert wire.failure(content=b"image")[1] == "OVERLOADED"
@@ -208,7 +212,7 @@ def test_a_slow_sender_is_turned_away() -> None:
         done.wait(30)
         yield from ()
 
-    config = GrpcServerConfig(port=0, receive_s=0.2, receivers=1)
+    config = GrpcServerConfig(port=0, receive_s=0.2, admission=AdmissionLimits(receivers=1))
     with open_door(config=config) as door, Wire(door) as wire:
         with pytest.raises(grpc.RpcError) as caught:
             wire.channel.stream_unary(f"/{SERVICE}/DiagnoseDicom")(never(), timeout=30)

@@ -17,7 +17,7 @@ from irmsia import telemetry
 from irmsia.errors import AddressInUseError
 from irmsia.inference.protocol import InferenceService
 from irmsia.server.address import join_address, loopback_address, require_free_port
-from irmsia.server.grpc.admission import Admission
+from irmsia.server.admission import Admission
 from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.server.grpc.servicer import DicomDiagnosticServicer
 from irmsia.wire import SERVICE
@@ -40,13 +40,15 @@ _QUIET_S = 0.1
 class DiagnosticServer:
     """One server. `start` it on the loop that runs it, then `drain`; ``service`` stays the caller's to close."""
 
-    def __init__(self, service: InferenceService, config: GrpcServerConfig) -> None:
-        """Raise UnsafeSettingsError for an address that is not loopback."""
+    def __init__(
+        self, service: InferenceService, config: GrpcServerConfig, *, admission: Admission | None = None
+    ) -> None:
+        """Raise UnsafeSettingsError for an address that is not loopback. ``admission``: null for one of its own."""
         self.host = loopback_address(config.host)
         self.port = 0
         self._service = service
         self._config = config
-        self._admission = Admission(config)
+        self._admission = admission or Admission(config.admission)
         self._health = aio_health.HealthServicer()
         self._server = aio.server(options=_options(config))
         self._readiness: asyncio.Task[None] | None = None

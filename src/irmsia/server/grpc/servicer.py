@@ -32,7 +32,7 @@ from irmsia.errors import (
     from_system,
 )
 from irmsia.inference.protocol import DiagnoseRequest, InferenceService
-from irmsia.server.grpc.admission import Admission
+from irmsia.server.admission import Admission
 from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.wire import SERVICE, Diagnosis
 from irmsia.wire.errors import row_of

@@ -6,23 +6,40 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from irmsia.errors import OverloadedError, UnavailableError
-from irmsia.server.grpc.config import GrpcServerConfig
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionLimits:
+    """How much may be inside at once, by all doors together.
+
+    ``calls``: requests for an answer, those that still come in among them. ``receivers``: whole messages that come in at
+    once. ``held_bytes``: sum of the images in memory that wait for an answer. ``retry_after_s``: seconds told to who was
+    turned away.
+    """
+
+    calls: int = 256
+    receivers: int = 4
+    held_bytes: int = 256 * MIB
+    retry_after_s: float = 1.0
 
 
 class Admission:
-    """Counts what is inside. ``receiving`` bounds the messages that come in at once."""
+    """Counts what is inside; both doors of a server share one. ``receiving`` bounds what comes in at once."""
 
-    def __init__(self, config: GrpcServerConfig) -> None:
-        self._config = config
+    def __init__(self, limits: AdmissionLimits = AdmissionLimits()) -> None:  # noqa: B008  # frozen
+        self._limits = limits
         self._calls = 0
         self._bytes = 0
         self._closed = False
         self._last_turned_away = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
-        self.receiving = asyncio.Semaphore(config.receivers)
+        self.receiving = asyncio.Semaphore(limits.receivers)
 
     @property
     def closed(self) -> bool:
@@ -49,8 +66,8 @@ class Admission:
         if self._closed:
             self._last_turned_away = time.monotonic()
             raise UnavailableError("the server is stopping")
-        if self._calls >= self._config.calls:
-            raise OverloadedError("too many requests at once", self._config.retry_after_s)
+        if self._calls >= self._limits.calls:
+            raise OverloadedError("too many requests at once", self._limits.retry_after_s)
         self._calls += 1
         self._idle.clear()
 
@@ -67,8 +84,8 @@ class Admission:
         Raises:
             OverloadedError: too many bytes are waiting.
         """
-        if self._bytes and self._bytes + size > self._config.held_bytes:
-            raise OverloadedError("too many bytes are waiting", self._config.retry_after_s)
+        if self._bytes and self._bytes + size > self._limits.held_bytes:
+            raise OverloadedError("too many bytes are waiting", self._limits.retry_after_s)
         self._bytes += size
         try:
             yield
