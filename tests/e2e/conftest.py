@@ -16,12 +16,10 @@ from unittest import mock
 
 import pytest
 
-from irmsia.bundles.signing import machine_key
-from irmsia.bundles.store import STARTER, BundleStore
+from irmsia.bundles.store import STARTER
 from irmsia.cli.main import main
 from irmsia.imaging.phantoms import qa_set
-from tests.bundles.tiny import make_fields, make_files
-from tests.e2e.gates import note_proof
+from tests.e2e.gates import make_home
 
 IRMSIA = [sys.executable, "-m", "irmsia.cli.main"]
 
@@ -78,14 +76,8 @@ class Platform:
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a home whose active model is the tiny bundle of the tests: quick, and its answers mean nothing."""
-    home = tmp_path_factory.mktemp("platform")
-    home.chmod(0o700)
-    store = BundleStore(home)
-    identity = store.add(make_fields(), make_files(), machine_key(home))
-    note_proof(home, identity)  # it holds no golden records: a server would not take it without a proof
-    store.activate(identity)
-    return home
+    """Return a home for all tests of this folder."""
+    return make_home(tmp_path_factory.mktemp("platform"))
 
 
 @pytest.fixture

@@ -1,12 +1,25 @@
-"""Records that a bundle passed the golden gate here, for bundles of the tests that hold no golden records."""
+"""Homes with the tiny model of the tests, and records that a bundle without golden records passed the gate here."""
 
 from pathlib import Path
 
 from irmsia.app.ready import gate_records
+from irmsia.bundles.signing import machine_key
+from irmsia.bundles.store import BundleStore
 from irmsia.inference.runtimes.protocol import Precision
 from irmsia.inference.runtimes.registry import resolve_runtime
 from irmsia.inference.verify import VerificationReport
 from irmsia.settings.tree import Settings
+from tests.bundles.tiny import make_fields, make_files
+
+
+def make_home(home: Path) -> Path:
+    """Make a folder the home of the tiny bundle, active: quick, and its answers mean nothing."""
+    home.chmod(0o700)
+    store = BundleStore(home)
+    identity = store.add(make_fields(), make_files(), machine_key(home))
+    note_proof(home, identity)  # it holds no golden records: a server would not take it without a proof
+    store.activate(identity)
+    return home
 
 
 def note_proof(home: Path, identity: str) -> None:

@@ -7,23 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from irmsia.bundles.signing import machine_key
 from irmsia.bundles.store import BundleStore
-from tests.bundles.tiny import make_fields, make_files
 from tests.e2e.conftest import Platform
-from tests.e2e.gates import note_proof
+from tests.e2e.gates import make_home, note_proof
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a home whose active model is the tiny bundle: quick, and its answers mean nothing."""
-    home = tmp_path_factory.mktemp("faults")
-    home.chmod(0o700)
-    store = BundleStore(home)
-    identity = store.add(make_fields(), make_files(), machine_key(home))
-    note_proof(home, identity)  # it holds no golden records: a server would not take it without a proof
-    store.activate(identity)
-    return home
+    """Return a home for one module: its tests spoil it."""
+    return make_home(tmp_path_factory.mktemp("faults"))
 
 
 @pytest.fixture

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from irmsia.app.same import json_differences
+from irmsia.bundles.canonical import parse_strict
 from irmsia.errors import InvalidRequestError, LimitExceededError, NotFoundError, NotReadableError
 from irmsia.findings.types import Diagnosis
 from irmsia.wire.json import diagnosis_from_json, diagnosis_to_json
 
 MOST_BYTES = 256 * 1024 * 1024
 MOST_BYTES_OF_ONE = 32 * 1024 * 1024
-_LONGEST_NUMBER = 400  # no double needs more digits; Python would take quadratic time over millions of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +70,10 @@ def _parse(text: bytes, place: str) -> Any:
     if len(text) > MOST_BYTES_OF_ONE:
         raise LimitExceededError(f"one answer has at most {MOST_BYTES_OF_ONE} bytes")
     try:
-        return json.loads(
-            text.decode("utf-8"),
-            parse_int=_integer,
-            parse_float=_number,
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_unique,
-        )
+        return parse_strict(text)
     except RecursionError:
         raise InvalidRequestError(f"{place} is nested too deeply") from None
-    except (ValueError, OverflowError):  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+    except ValueError:
         raise InvalidRequestError(f"{place} is no strict JSON") from None
 
 
@@ -90,28 +83,3 @@ def _given(place: str, data: Any) -> GivenAnswer:
     except InvalidRequestError as error:
         raise InvalidRequestError(f"{place} is no answer: {error.message}") from None
     return GivenAnswer(place, answer, tuple(json_differences(data, diagnosis_to_json(answer), 0.0)))
-
-
-def _integer(digits: str) -> int:
-    value = int(digits) if len(digits) <= _LONGEST_NUMBER else 0
-    if abs(value) >= 2**53 or len(digits) > _LONGEST_NUMBER:
-        raise ValueError("an integer that no double holds")
-    return value
-
-
-def _number(digits: str) -> float:
-    value = float(digits) if len(digits) <= _LONGEST_NUMBER else float("inf")
-    if value in (float("inf"), float("-inf")):
-        raise ValueError("a number that no double holds")
-    return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found

@@ -5,29 +5,42 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import NoReturn
+import sys
+from typing import Any, NoReturn
 
 import rfc8785
 
 from irmsia.errors import BundleRejectedError
 
+_LONGEST_NUMBER = 400  # no double needs more digits; Python would take quadratic time over millions of them
+
 
 def parse_json(text: bytes) -> object:
+    """`parse_strict` for the parts of a bundle.
+
+    Raises:
+        BundleRejectedError: no strict JSON.
+    """
+    try:
+        return parse_strict(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleRejectedError(f"not valid JSON: {_reason(error)}") from error
+
+
+def parse_strict(text: bytes) -> Any:
     """The value of strict JSON ``text``: UTF-8, finite and exact numbers, no key twice in one object.
 
     Raises:
-        BundleRejectedError: anything else.
+        ValueError: anything else.
+        RecursionError: it is nested too deeply.
     """
-    try:
-        return json.loads(
-            text.decode("utf-8"),
-            parse_int=_number,
-            parse_float=_finite,
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_unique,
-        )
-    except (ValueError, OverflowError, RecursionError) as error:
-        raise BundleRejectedError(f"not valid JSON: {_reason(error)}") from error
+    return json.loads(
+        text.decode("utf-8"),
+        parse_int=_integer,
+        parse_float=_number,
+        parse_constant=_refuse_constant,
+        object_pairs_hook=_unique,
+    )
 
 
 def canonical_bytes(value: object) -> bytes:
@@ -47,29 +60,38 @@ def bundle_id(canonical_manifest: bytes) -> str:
     return hashlib.sha256(canonical_manifest).hexdigest()
 
 
-def _number(digits: str) -> int | float:
+def _integer(digits: str) -> int | float:
     """A JSON number is a double: from 2**53 on only the digits that RFC 8785 writes for one are taken."""
+    _require_short(digits)
     value = int(digits)
     if abs(value) < 2**53:
         return value
+    if abs(value) > sys.float_info.max:
+        raise ValueError("an integer that no double holds")
     if rfc8785.dumps(float(value)) != digits.encode("ascii"):
         raise ValueError("an integer that no double holds")
     return float(value)
 
 
-def _finite(digits: str) -> float:
+def _number(digits: str) -> float:
     """1e400 is a number of JSON but no double."""
+    _require_short(digits)
     value = float(digits)
     if math.isinf(value):
         raise ValueError("a number that no double holds")
     return value
 
 
+def _require_short(digits: str) -> None:
+    if len(digits) > _LONGEST_NUMBER:
+        raise ValueError("a number with more digits than any double has")
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a finite number")
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("an object holds a key twice")
