@@ -19,7 +19,7 @@ from irmsia.imaging.limits import MIB
 from irmsia.imaging.phantoms import qa_set
 from tests.e2e.conftest import Platform
 from tests.faults.long_image import make_long_image
-from tests.faults.watching import PATIENCE_S, busy_child, living, until
+from tests.faults.watching import PATIENCE_S, busy_child, living, until, until_idle
 from tests.imaging.samples import picture
 
 WORKERS = 2
@@ -65,10 +65,10 @@ def _all_answered(good: list[Future[Diagnosis]]) -> bool:
 def test_a_killed_decoder_costs_its_item_alone(server: tuple[psutil.Process, str], number: signal.Signals) -> None:
     """WORKER_DIED for the item, every good client answered, another child at once; after two deaths QUARANTINED."""
     process, target = server
-    until(lambda: len(living(process)) == CHILDREN)
     poison = make_long_image(f"killed by {number.name}")
     with DicomDiagnosticClient(target) as client:
         for _ in range(2):
+            until_idle(process, CHILDREN)
             doomed = client.submit(poison, timeout=PATIENCE_S)
             victim = busy_child(process)
             with _good_clients(target) as good:
@@ -89,7 +89,7 @@ def test_a_killed_decoder_costs_its_item_alone(server: tuple[psutil.Process, str
 def test_a_hanging_decoder_costs_its_item_alone(server: tuple[psutil.Process, str]) -> None:
     """A stopped child is ended at the frame limit: TIMED_OUT, every good client answered, another in its place."""
     process, target = server
-    until(lambda: len(living(process)) == CHILDREN)
+    until_idle(process, CHILDREN)
     with DicomDiagnosticClient(target) as client:
         doomed = client.submit(make_long_image("hangs"), timeout=PATIENCE_S)
         victim = busy_child(process)
