@@ -29,6 +29,7 @@ def test_a_directory_is_sorted_by_path_without_hidden_files_and_masks(folder: Pa
     files = list_inputs([str(folder)], skipped)
     assert [file.path.relative_to(folder).as_posix() for file in files] == ["a.png", "b/10.dcm", "b/2.dcm", "z.txt"]
     assert all(file.walked for file in files)
+    assert not any(skipped.takes(file, None) for file in files)
     assert skipped.sentence() == "skipped 5 files: 3 hidden, 2 mask"
 
 
@@ -38,7 +39,24 @@ def test_a_file_named_is_kept_whatever_it_is_called(folder: Path) -> None:
     files = list_inputs(names, skipped := Skipped())
     assert [file.name for file in files] == names
     assert not any(file.walked for file in files)
+    assert not any(skipped.takes(file, "NOT_AN_IMAGE") for file in files)
     assert skipped.sentence() is None
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ((), "found no image"),
+        (("a_mask.png", "notes.txt"), "found no image; skipped 2 files: 1 mask, 1 not an image"),
+    ],
+)
+def test_a_folder_without_images_says_so(tmp_path: Path, names: tuple[str, ...], said: str) -> None:
+    """Nothing printed at all would look like a command that did not run."""
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    files = list_inputs([str(tmp_path)], skipped := Skipped())
+    assert all(skipped.takes(file, "NOT_AN_IMAGE") for file in files)
+    assert skipped.sentence() == said
 
 
 def test_a_name_that_the_system_does_not_take_is_kept(tmp_path: Path) -> None:

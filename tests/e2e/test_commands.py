@@ -28,6 +28,13 @@ def test_json_alone_on_standard_output_in_the_order_given(platform: Platform, ph
     assert result.returncode == 0
 
 
+def test_a_folder_without_images_is_said_to_hold_none(platform: Platform, tmp_path: Path) -> None:
+    """On standard error, alike for every command that walks; nothing asked for has failed."""
+    for command in (("diagnose",), ("diagnose", "--json"), ("image", "info"), ("image", "info", "--json")):
+        result = platform.run_here(*command, tmp_path)
+        assert (result.returncode, result.stdout, result.stderr) == (0, "", "found no image\n"), command
+
+
 def test_a_named_file_that_fails_is_exit_1(platform: Platform, phantoms: Path) -> None:
     """It is answered with its code, and those beside it are answered as well."""
     good = next(phantoms.glob("*.dcm"))

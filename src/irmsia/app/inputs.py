@@ -23,25 +23,29 @@ class InputFile:
 
 @dataclass(slots=True)
 class Skipped:
-    """What a walk left out, by kind. Skipping never changes the exit code."""
+    """What a walk left out, by kind. Skipping never changes the exit code. ``kept``: files that `takes` left."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    kept: int = 0
 
     def takes(self, file: InputFile, code: str | None) -> bool:
         """Whether a file with error ``code`` is skipped rather than failed: only in a walk; counts it if so."""
         kind = _SKIPPED_CODES.get(code or "")
         if not file.walked or kind is None:
+            self.kept += 1
             return False
         self.counts[kind] += 1
         return True
 
     def sentence(self) -> str | None:
-        """``skipped 3 files: 2 hidden, 1 mask``, or None when nothing was."""
+        """``skipped 3 files: 2 hidden, 1 mask``; that there was no image; or None when nothing was skipped."""
         total = self.counts.total()
-        if not total:
-            return None
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted((+self.counts).items()))
-        return f"skipped {total} file{'s' if total > 1 else ''}: {kinds}"
+        parts = [
+            *(["found no image"] if not self.kept else []),
+            *([f"skipped {total} file{'s' if total > 1 else ''}: {kinds}"] if total else []),
+        ]
+        return "; ".join(parts) or None
 
 
 def list_inputs(paths: Sequence[str], skipped: Skipped) -> list[InputFile]:
