@@ -138,6 +138,18 @@ def read_id(folder: Path) -> str:
     return bundle_id(canonical_bytes(parse_json((folder / "manifest.json").read_bytes())))
 
 
+def test_a_file_that_is_not_there_is_not_found(fresh: Platform, tmp_path: Path) -> None:
+    """A key file like a bundle: NOT_FOUND and exit code 1, and nobody is trusted."""
+    for place in (tmp_path / "none", Path(__file__) / "none"):
+        for command in ("install", "trust"):
+            result = fresh.run_here("models", command, place)
+            assert (result.returncode, result.stdout) == (1, ""), command
+            assert "(NOT_FOUND)" in result.stderr and str(tmp_path) not in result.stderr
+    closed = fresh.run_here("models", "trust", tmp_path)
+    assert (closed.returncode, "(NOT_READABLE)" in closed.stderr) == (1, True)
+    assert [key.name for key in (fresh.home / "keys").iterdir()] == ["key.pub"]
+
+
 def test_an_older_version_needs_a_word(fresh: Platform, bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A downgrade is wrong usage unless asked for; --older does it, and so does a rollback."""
     monkeypatch.setattr(registry, "prove", _passes)

@@ -141,6 +141,7 @@ def trust_key_file(settings: Settings, path: Path) -> str:
     """Trust the public key in the PEM file ``path``; its key id.
 
     Raises:
+        NotFoundError, NotReadableError: there is no such file, or it cannot be read.
         InvalidRequestError: it holds no such key, or ``IRMSIA_HOME`` cannot be written.
     """
     try:

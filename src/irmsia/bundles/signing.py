@@ -21,7 +21,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from pydantic import BaseModel, ConfigDict
 
 from irmsia import durable
-from irmsia.errors import BundleRejectedError, InvalidRequestError, UnsafeSettingsError
+from irmsia.errors import (
+    BundleRejectedError,
+    InvalidRequestError,
+    NotFoundError,
+    NotReadableError,
+    UnsafeSettingsError,
+)
 
 PACKAGE_KEYS = Path(__file__).parent / "keys"
 _CONTEXT = b"irmsia-bundle-v1\n"
@@ -111,14 +117,17 @@ def trust_key(home: Path, path: Path) -> str:
     """Trust the Ed25519 public key in the PEM file ``path`` from now on; its key id. Twice is once.
 
     Raises:
-        InvalidRequestError: the file cannot be read, or holds anything but one public key.
+        NotFoundError, NotReadableError: there is no such file, or it cannot be read.
+        InvalidRequestError: it holds anything but one public key.
         OSError: what the file system says of ``home``.
     """
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_KEY_BYTES)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFoundError("there is no such key file") from error
     except (OSError, ValueError) as error:
-        raise InvalidRequestError("the key file cannot be read") from error
+        raise NotReadableError("the key file cannot be read") from error
     if b" PRIVATE " in data:
         raise InvalidRequestError(
             "the file holds a private key, which nobody else should have; the public half is needed"
