@@ -164,3 +164,23 @@ def test_an_interrupt_that_a_library_swallows_is_130(monkeypatch: pytest.MonkeyP
     finally:
         signal.signal(signal.SIGINT, before)
     assert left.value.code == 130
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--level", "abc", "not a number"),
+        ("--frame", "-1", "must be at least 0"),
+        ("--frame", "x", "not a whole number"),
+        ("--function", "nix", "'LINEAR', 'LINEAR_EXACT', 'SIGMOID'"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_plainly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str, value: str, words: str
+) -> None:
+    """Exit code 2 and own words with the option's name; nothing of how the library beneath says it."""
+    monkeypatch.setenv("COLUMNS", "200")
+    assert _run(monkeypatch, "image", "show", "a.dcm", "--out", "a.png", option, value) == 2
+    said = capsys.readouterr().err
+    assert words in said and option in said
+    assert "Input should" not in said and "Value error" not in said

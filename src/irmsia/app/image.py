@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,11 +14,25 @@ from irmsia.app.inputs import InputFile
 from irmsia.app.ordered import run_ordered
 from irmsia.errors import InvalidRequestError, from_system
 from irmsia.imaging.preprocess import ClaheSpec, VoiSpec, VoiUsed
+from irmsia.imaging.presets import PresetName
 from irmsia.imaging.render import write_png
 from irmsia.imaging.types import ImageInfo
 from irmsia.settings.tree import Settings
 
 M = TypeVar("M", bound=BaseModel)
+
+_PERCENTILES = "two percentiles lie between 0 and 100, the lower one first"
+_SAYS = {
+    "preset": f"there is no such preset; there are {', '.join(get_args(PresetName))}",
+    "center": "the level must be a finite number",
+    "width": "the width must be a finite number above 0",
+    "function": "there is no such function; there are LINEAR, LINEAR_EXACT, SIGMOID",
+    "low_percentile": _PERCENTILES,
+    "high_percentile": _PERCENTILES,
+    "clip_limit": "the clip limit must be a number above 0 and at most 100",
+    "tiles": "the tiles must be a whole number from 1 to 64",
+}
+"""By field of `VoiSpec` and `ClaheSpec`: what is wrong with a value, in the words of the command line."""
 
 
 def inspect_files(settings: Settings, files: Sequence[InputFile]) -> Iterator[tuple[InputFile, ImageInfo]]:
@@ -97,5 +111,6 @@ def _validated(kind: type[M], fields: dict[str, Any]) -> M:
         return kind(**fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        name = ".".join(map(str, first["loc"])) or "the window"
-        raise InvalidRequestError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+        # Of several fields the specification itself speaks, in a sentence of its own.
+        own = first["msg"].removeprefix("Value error, ")
+        raise InvalidRequestError(_SAYS[str(first["loc"][0])] if first["loc"] else own) from None

@@ -15,10 +15,12 @@ import typer
 from irmsia import DISCLAIMER, __version__, telemetry
 from irmsia.cli import diagnose, evaluate, health, image, models, qa, registry, serve, verify
 from irmsia.cli.consoles import fail
+from irmsia.cli.wording import PlainGroup
 from irmsia.errors import InternalError, IrmsiaError, from_system
 
 app = typer.Typer(
     name="irmsia",
+    cls=PlainGroup,
     help=f"Medical-imaging AI: images in, calibrated answers out that may refuse. {DISCLAIMER}",
     no_args_is_help=True,
     add_completion=False,

@@ -52,7 +52,7 @@ class VoiSpec(BaseModel):
         if self.width is not None and not is_usable(Window(0.0, self.width, self.function)):
             raise ValueError("a LINEAR window is at least 1 wide (DICOM PS3.3 C.11.2.1.2.1)")
         if self.low_percentile >= self.high_percentile:
-            raise ValueError("low_percentile lies below high_percentile")
+            raise ValueError("the low percentile lies below the high one")
         return self
 
 
