@@ -12,6 +12,7 @@ from irmsia.bundles.load import Bundle, open_bundle
 from irmsia.bundles.pack import pack_bundle
 from irmsia.bundles.signing import Trust, key_id, make_key
 from irmsia.inference.engine import Decoder, Engine
+from irmsia.inference.observer import Observer
 from irmsia.settings.tree import EngineSettings
 from tests.bundles.tiny import make_fields, make_files
 from tests.inference.reading import InProcessDecoder
@@ -42,10 +43,15 @@ def engines() -> Iterator[Callable[..., Engine]]:
     made: list[Engine] = []
 
     def make(
-        bundle: Bundle | Callable[[], Bundle], decoder: Decoder | None = None, *, workers: int = 2, queue: int = 16
+        bundle: Bundle | Callable[[], Bundle],
+        decoder: Decoder | None = None,
+        *,
+        observer: Observer | None = None,
+        **settings: int | str,
     ) -> Engine:
         load = bundle if callable(bundle) else lambda: bundle
-        made.append(Engine(decoder or InProcessDecoder(), load, EngineSettings(workers=workers, queue=queue)))
+        given = EngineSettings.model_validate({"workers": 2, "queue": 16, "batch": 1} | settings)
+        made.append(Engine(decoder or InProcessDecoder(), load, given, observer=observer))
         made[-1].start()
         return made[-1]
 

@@ -19,6 +19,7 @@ from irmsia.imaging.pseudonym import load_or_create_key
 from irmsia.imaging.types import ImageInfo
 from irmsia.inference.engine import Engine
 from irmsia.inference.observer import Observer
+from irmsia.inference.plan import make_plan
 from irmsia.inference.protocol import InferenceService
 from irmsia.settings.tree import EngineSettings, Settings
 
@@ -125,9 +126,9 @@ def open_engine(
     Raises:
         ModelNotFoundError, BundleRejectedError: there is no model to answer with.
     """
-    make = model_maker(settings, workers)
+    own = _with_workers(settings.engine, workers)
     load = load or BundleStore(settings.home).load
-    engine = Engine(pool, load, _with_workers(settings.engine, workers), make=make, observer=observer)
+    engine = Engine(pool, load, own, make=model_maker(settings, make_plan(own).streams), observer=observer)
     try:
         engine.start(warm=workers > 1)
         engine.wait_ready()

@@ -15,9 +15,9 @@ from irmsia.inference.runtimes.registry import resolve_runtime
 from irmsia.settings.tree import Settings
 
 
-def model_maker(settings: Settings, workers: int) -> Callable[[Bundle], ReadyModel]:
-    """A function that makes a bundle ready for so many workers; it raises as `irmsia.inference.model.make_model`."""
-    return partial(_make, settings, workers, compiled_cache(settings))
+def model_maker(settings: Settings, sessions: int) -> Callable[[Bundle], ReadyModel]:
+    """A function that makes a bundle ready for so many sessions; it raises as `irmsia.inference.model.make_model`."""
+    return partial(_make, settings, sessions, compiled_cache(settings))
 
 
 def gate_records(settings: Settings) -> GateRecords:
@@ -37,9 +37,9 @@ def compiled_cache(settings: Settings) -> CompiledCache | None:
     return CompiledCache(settings.home / "cache" / "compiled", seal, most_bytes=most) if most else None
 
 
-def _make(settings: Settings, workers: int, cache: CompiledCache | None, bundle: Bundle) -> ReadyModel:
+def _make(settings: Settings, sessions: int, cache: CompiledCache | None, bundle: Bundle) -> ReadyModel:
     engine = settings.engine
     precision = choose_precision(engine.precision, bundle.id, engine.runtime, gate_records(settings))
     return make_model(
-        bundle, runtime=engine.runtime, precision=precision, sessions=workers, threads=engine.threads, cache=cache
+        bundle, runtime=engine.runtime, precision=precision, sessions=sessions, threads=engine.threads, cache=cache
     )

@@ -119,6 +119,11 @@ def decide(
     return _answer(verdict, rules, facts, group, probabilities, language=language, all_findings=all_findings)
 
 
+def asks_network(rules: ModelRules, facts: CaseFacts) -> bool:
+    """Whether `decide` needs the network's outputs: rules 2 to 4 let the image pass."""
+    return _refuse_by_tags(rules, facts, phantom=is_phantom(facts, rules)) is None
+
+
 def is_phantom(facts: CaseFacts, rules: ModelRules) -> bool:
     """Whether the phantom group answers (rule 3): a test object of this project, and the bundle has such a group."""
     return facts.qc_subject and bool(facts.phantom_version) and PHANTOM_REGION in rules.router.regions

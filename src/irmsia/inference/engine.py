@@ -1,4 +1,4 @@
-"""The local `InferenceService`: one bounded queue, and worker threads that each decode in a child and infer alone."""
+"""The local `InferenceService`: what may wait, the threads that work, and the models that are ready."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from irmsia.bundles.load import Bundle
 from irmsia.errors import CancelledError, InternalError, IrmsiaError, OverloadedError, TimedOutError, from_system
 from irmsia.findings.types import Diagnosis
+from irmsia.inference.batcher import Inference
 from irmsia.inference.model import ReadyModel, make_model
 from irmsia.inference.observer import Guarded, Observer, Silent
 from irmsia.inference.pipeline import SOFTWARE
-from irmsia.inference.protocol import DiagnoseRequest, ModelInfo, ServiceHealth
+from irmsia.inference.plan import make_plan
+from irmsia.inference.protocol import DiagnoseRequest, ModelInfo, ServiceHealth, Stage
 from irmsia.inference.ready import ReadyModels
 from irmsia.inference.runtimes.protocol import Precision
 from irmsia.inference.scheduler import Scheduler
@@ -54,6 +57,8 @@ class Engine:
         self._settings = settings
         self._make = make or self._make_exact
         self._observer = Guarded(observer or Silent())
+        self._plan = make_plan(settings)
+        self._decoding = threading.Semaphore(self._plan.workers)  # no more images are taken up than can be read at once
         self._state = threading.Condition()
         self._waiting = Scheduler(settings.queue, self._drop_if_gone)
         self._running = 0
@@ -74,8 +79,14 @@ class Engine:
         ``warm``: start the decoders meanwhile; without it the first image starts what it needs.
         """
         self._warm = warm
-        targets = [("irmsia-load", self._begin), *((f"irmsia-{i}", self._work) for i in range(self._settings.workers))]
-        self._threads = [threading.Thread(target=target, name=name, daemon=True) for name, target in targets]
+        inferences = self._plan.open_inferences()
+        self._threads = [
+            threading.Thread(target=self._begin, name="irmsia-load", daemon=True),
+            *(
+                threading.Thread(target=self._work, args=(inference,), name=f"irmsia-{index}", daemon=True)
+                for index, inference in enumerate(inferences)
+            ),
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -92,7 +103,7 @@ class Engine:
 
     def submit(self, request: DiagnoseRequest) -> Future[Diagnosis]:
         """See `irmsia.inference.protocol.InferenceService.submit`."""
-        ticket = Ticket(request)
+        ticket = Ticket.of(request)
         try:
             self._admit(ticket)
         except IrmsiaError as error:
@@ -197,7 +208,7 @@ class Engine:
             bundle,
             runtime=settings.runtime,
             precision=Precision.F32 if settings.precision == "auto" else Precision(settings.precision),
-            sessions=settings.workers,
+            sessions=self._plan.streams,
             threads=settings.threads,
         )
 
@@ -220,7 +231,7 @@ class Engine:
         return "starting" if self._failure is None else f"{self._failure.code}: {self._failure.message}"
 
     def _retry_after(self) -> float:
-        return max(0.1, len(self._waiting) * self._item_seconds / self._settings.workers)
+        return max(0.1, len(self._waiting) * self._item_seconds / self._plan.threads)
 
     def _admit(self, ticket: Ticket) -> None:
         request = ticket.request
@@ -238,11 +249,23 @@ class Engine:
         self._observer.dropped(ticket.request.priority)
         return True
 
-    def _work(self) -> None:
-        worker = Worker(self._decoder, self._ready_models, lambda: self._abandoned)
-        while (ticket := self._take()) is not None:
+    def _work(self, inference: Inference) -> None:
+        worker = Worker(
+            self._decoder,
+            self._ready_models,
+            inference,
+            at_once=self._plan.batch,
+            is_abandoned=lambda: self._abandoned,
+        )
+        while True:
+            turn = _Turn(self._decoding)
+            ticket = self._take()
+            if ticket is None:
+                turn.end()
+                return
             begin = time.monotonic()
-            self._resolve(ticket, worker.answer)
+            self._resolve(ticket, partial(worker.answer, read=turn.end))
+            turn.end()
             with self._state:
                 self._running -= 1
                 self._state.notify_all()
@@ -265,8 +288,23 @@ class Engine:
             self._observer.dropped(priority)
             return
         answer = work(ticket)
+        ticket.progress.tell(Stage.DONE)
         self._observer.answered(answer.diagnosis, priority=priority, batch=answer.batch)
         ticket.future.set_result(answer.diagnosis)
+
+
+class _Turn:
+    """One thread's turn to take an image and read it; `end` gives it to another."""
+
+    def __init__(self, turns: threading.Semaphore) -> None:
+        self._turns: threading.Semaphore | None = turns
+        turns.acquire()
+
+    def end(self) -> None:
+        """Twice is once."""
+        if self._turns is not None:
+            self._turns.release()
+        self._turns = None
 
 
 def _stopped(ticket: Ticket) -> Answer:

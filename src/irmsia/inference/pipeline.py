@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from irmsia import __version__
 from irmsia.errors import InvalidRequestError
-from irmsia.findings.decision import CaseFacts, NetworkOutputs, Verdict, decide
+from irmsia.findings.decision import CaseFacts, Verdict, asks_network, decide
 from irmsia.findings.frames import leading_frame, make_frames
 from irmsia.findings.types import (
     AnswerWarning,
@@ -33,28 +33,12 @@ from irmsia.imaging.preprocess import Prepared
 from irmsia.imaging.types import Acquisition, FrameGeometry, ImageFormat, ImageInfo
 from irmsia.inference.explain import make_explanation, make_overlay
 from irmsia.inference.model import ReadyModel, network_outputs
-from irmsia.inference.protocol import DiagnoseRequest
-from irmsia.inference.runtimes.protocol import Session, Tensors
+from irmsia.inference.protocol import DiagnoseRequest, Stage
+from irmsia.inference.runtimes.protocol import Tensors
 
 SOFTWARE = f"irmsia {__version__}"
 
-
-class FrameRun:
-    """One frame through the network: at most once, and only when the rules before the network did not answer."""
-
-    def __init__(self, model: ReadyModel, session: Session, frame: Prepared) -> None:
-        self.tensors: Tensors | None = None
-        self.infer_ms = 0.0
-        self._model = model
-        self._session = session
-        self._frame = frame
-
-    def __call__(self) -> NetworkOutputs:
-        """Run the network; what `irmsia.findings.decision.decide` asks for."""
-        begin = time.monotonic()
-        self.tensors = self._session.infer(self._frame.tensor[None])
-        self.infer_ms = _since(begin)
-        return network_outputs(self.tensors, self._model.rules)
+Infer = Callable[[NDArray[np.float32]], Tensors]
 
 
 def _nothing() -> None:
@@ -65,12 +49,17 @@ def _no_picture(frame: int) -> None:
     return None
 
 
+def _tell_nobody(stage: Stage, share: float = 0.0) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """An image on its way: what was asked, what was read, which model answers.
 
     ``check`` is called between frames and raises when nobody wants the answer any more; ``show`` gives the grey
-    picture of a frame, uint8 (rows, columns) as seen, that ``prepared`` does not hold.
+    picture of a frame, uint8 (rows, columns) as seen, that ``prepared`` does not hold; ``tell`` hears of each stage and
+    its share (0..1) that is done; ``at_once``: frames that go through the network together.
     """
 
     request: DiagnoseRequest
@@ -78,6 +67,8 @@ class Case:
     model: ReadyModel
     check: Callable[[], None] = _nothing
     show: Callable[[int], NDArray[np.uint8] | None] = _no_picture
+    tell: Callable[[Stage, float], None] = _tell_nobody
+    at_once: int = 1
 
     @property
     def wants_map(self) -> bool:
@@ -117,20 +108,23 @@ def check_request(request: DiagnoseRequest, model: ReadyModel) -> None:
         raise InvalidRequestError(f"the model has no term {request.term[:64]!r}; it has: {', '.join(terms)}")
 
 
-def answer_case(case: Case, session: Session) -> Diagnosis:
+def answer_case(case: Case, infer: Infer) -> Diagnosis:
     """The answer for all prepared frames, that of the leading one on top; ``timings_ms`` holds what was measured so far
-    (no queue, no total).
+    (no queue, no total). ``infer`` gives the network's outputs by name for images (n, 1, S, S).
 
     Raises:
         InternalError: the network gives numbers that are not finite.
         Whatever ``case.check`` and ``case.show`` raise.
     """
-    judged = list(_judge(case, session))
+    judged = list(_judge(case, infer))
     verdicts = [one.verdict for one in judged]
     lead = judged[leading_frame(verdicts)]
     info = case.prepared.info
     total = info.shape[0] if info.shape is not None else 1
     begin = time.monotonic()
+    if case.wants_map:
+        case.check()
+        case.tell(Stage.EXPLAINING, 0.0)
     explanation, notes = _explain(case, lead)
     timings = Timings(
         decode=case.prepared.decode_ms,
@@ -152,14 +146,38 @@ def answer_case(case: Case, session: Session) -> Diagnosis:
     )
 
 
-def _judge(case: Case, session: Session) -> Iterator[_Judged]:
-    model = case.model
-    for position, frame in enumerate(case.prepared.frames):
-        if position:
+def _judge(case: Case, infer: Infer) -> Iterator[_Judged]:
+    frames = case.prepared.frames
+    case.tell(Stage.INFERRING, 0.0)
+    for begin in range(0, len(frames), case.at_once):
+        if begin:
             case.check()
-        run, facts = FrameRun(model, session, frame), make_facts(case.prepared.info, frame)
-        verdict = decide(model.rules, model.scorer, facts, run, all_findings=case.request.all_findings)
-        yield _Judged(frame, verdict, run.tensors if case.wants_map else None, run.infer_ms)
+        some = frames[begin : begin + case.at_once]
+        yield from _judge_together(case, infer, some)
+        case.tell(Stage.INFERRING, (begin + len(some)) / len(frames))
+
+
+def _judge_together(case: Case, infer: Infer, frames: Sequence[Prepared]) -> Iterator[_Judged]:
+    """Each frame by itself, but for one inference of those that the rules before the network do not answer."""
+    model = case.model
+    facts = [make_facts(case.prepared.info, frame) for frame in frames]
+    asking = [asks_network(model.rules, known) for known in facts]
+    begin = time.monotonic()
+    rows = iter(_infer(infer, [frame.tensor for frame, asks in zip(frames, asking, strict=True) if asks]))
+    each_ms = _since(begin) / max(1, sum(asking))
+    for frame, known, asks in zip(frames, facts, asking, strict=True):
+        tensors = next(rows) if asks else None
+        outputs = None if tensors is None else network_outputs(tensors, model.rules)
+        verdict = decide(model.rules, model.scorer, known, outputs, all_findings=case.request.all_findings)
+        yield _Judged(frame, verdict, tensors if case.wants_map else None, each_ms if asks else 0.0)
+
+
+def _infer(infer: Infer, images: Sequence[NDArray[np.float32]]) -> list[Tensors]:
+    """The outputs of each image, (1, ...) each; no inference for none."""
+    if not images:
+        return []
+    tensors = infer(images[0][None] if len(images) == 1 else np.stack(images))
+    return [{name: values[row : row + 1] for name, values in tensors.items()} for row in range(len(images))]
 
 
 def make_facts(info: ImageInfo, frame: Prepared) -> CaseFacts:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from irmsia.errors import CancelledError, TimedOutError
 from irmsia.findings.types import Diagnosis
+from irmsia.inference.progress import ProgressReport
 from irmsia.inference.protocol import DiagnoseRequest
 
 
@@ -24,11 +25,17 @@ class Promise(Future[Diagnosis]):
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """The request, what its caller holds, and when it was admitted (monotonic seconds)."""
+    """The request, what its caller holds and hears, and when it was admitted (monotonic seconds)."""
 
     request: DiagnoseRequest
+    progress: ProgressReport
     future: Promise = field(default_factory=Promise)
     admitted: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, request: DiagnoseRequest) -> Ticket:
+        """A ticket for ``request``, admitted now."""
+        return cls(request, ProgressReport(request.progress))
 
     @property
     def is_late(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -16,9 +16,12 @@ from irmsia.findings.types import Diagnosis, Evidence, Problem, Timings
 from irmsia.imaging.decode_task import FrameRule, PreparedInput
 from irmsia.imaging.frames import EvenlySpaced, OneFrame
 from irmsia.imaging.preprocess import PreprocessSpec
+from irmsia.inference.batcher import Inference
+from irmsia.inference.model import ReadyModel
 from irmsia.inference.pipeline import SOFTWARE, Case, answer_case, check_request
-from irmsia.inference.protocol import DiagnoseRequest
-from irmsia.inference.ready import ReadyModels, Sessions
+from irmsia.inference.protocol import DiagnoseRequest, Stage
+from irmsia.inference.ready import ReadyModels
+from irmsia.inference.runtimes.protocol import Tensors
 from irmsia.inference.ticket import Ticket
 from irmsia.telemetry import format_stack, get_logger, log_event
 
@@ -63,20 +66,31 @@ class Worker:
     Args:
         decoder: reads and prepares images.
         models: those that are ready; blocks until there are any, and raises why there are none.
+        inference: this thread's way to the networks.
+        at_once: frames of one image that go through the network together.
         is_abandoned: whether the engine wants no more answers.
     """
 
-    def __init__(self, decoder: Decoder, models: Callable[[], ReadyModels], is_abandoned: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        models: Callable[[], ReadyModels],
+        inference: Inference,
+        *,
+        at_once: int = 1,
+        is_abandoned: Callable[[], bool],
+    ) -> None:
         self._decoder = decoder
         self._models = models
+        self._inference = inference
+        self._at_once = at_once
         self._is_abandoned = is_abandoned
-        self._sessions = Sessions()
 
-    def answer(self, ticket: Ticket) -> Answer:
-        """Of a ticket whose turn it is; never raises."""
+    def answer(self, ticket: Ticket, *, read: Callable[[], None]) -> Answer:
+        """Of a ticket whose turn it is; never raises. Calls ``read`` once its image is decoded."""
         queued_ms = ticket.waited_ms
         try:
-            answer = self._diagnose(ticket)
+            answer = self._diagnose(ticket, read)
         except IrmsiaError as error:
             answer = self._failed(ticket, error)
         except (OSError, MemoryError) as error:
@@ -90,7 +104,7 @@ class Worker:
         return replace(answer, diagnosis=replace(answer.diagnosis, timings_ms=timings))
 
     def _tell_bug(self, error: Exception) -> None:
-        self._sessions.drop()
+        self._inference.drop()
         log_event(_LOG, logging.ERROR, "item failed", stack=format_stack(error))
 
     def _failed(self, ticket: Ticket, error: IrmsiaError) -> Answer:
@@ -99,38 +113,63 @@ class Worker:
         digest = self._decoder.digest(ticket.request.source) if wanted else None
         return Answer(failed_diagnosis(ticket.request, error, digest))
 
-    def _diagnose(self, ticket: Ticket) -> Answer:
+    def _diagnose(self, ticket: Ticket, read: Callable[[], None]) -> Answer:
         request = ticket.request
         self._check(ticket)
         models = self._models()
         model = models.find(request.model)
         check_request(request, model)
         self._check(ticket)
-        prepared = self._prepare(request, model.bundle.manifest.preprocessing, EvenlySpaced(), request.overlay)
-
-        def show(frame: int) -> NDArray[np.uint8] | None:
-            self._check(ticket)
-            again = self._prepare(request, model.bundle.manifest.preprocessing, OneFrame(frame), True)
-            if again.info.input_sha256 != prepared.info.input_sha256:
-                raise NotReadableError("the file changed while it was read")
-            return again.picture
-
+        ticket.progress.tell(Stage.DECODING)
+        prepared = self._prepare(request, model, EvenlySpaced(), with_picture=request.overlay)
+        read()
+        ticket.progress.tell(Stage.PREPROCESSING, 1.0)
         ticket.check()
-        session = self._sessions.of(model, models.all)
-        return Answer(answer_case(Case(request, prepared, model, lambda: self._check(ticket), show), session))
+        batches = _Batches(self._inference, model, models.all)
+        case = Case(
+            request,
+            prepared,
+            model,
+            check=lambda: self._check(ticket),
+            show=lambda frame: self._show(ticket, model, prepared, frame),
+            tell=ticket.progress.tell,
+            at_once=self._at_once,
+        )
+        return Answer(answer_case(case, batches.infer), batches.largest)
+
+    def _show(self, ticket: Ticket, model: ReadyModel, prepared: PreparedInput, frame: int) -> NDArray[np.uint8] | None:
+        self._check(ticket)
+        again = self._prepare(ticket.request, model, OneFrame(frame), with_picture=True)
+        if again.info.input_sha256 != prepared.info.input_sha256:
+            raise NotReadableError("the file changed while it was read")
+        return again.picture
 
     def _prepare(
-        self, request: DiagnoseRequest, spec: PreprocessSpec, frames: FrameRule, with_picture: bool
+        self, request: DiagnoseRequest, model: ReadyModel, frames: FrameRule, *, with_picture: bool
     ) -> PreparedInput:
-        return self._decoder.prepare(
-            request.source, spec, frames=frames, with_picture=with_picture, deadline=request.deadline
-        )
+        spec, deadline = model.bundle.manifest.preprocessing, request.deadline
+        return self._decoder.prepare(request.source, spec, frames=frames, with_picture=with_picture, deadline=deadline)
 
     def _check(self, ticket: Ticket) -> None:
-        """Raise when nobody waits for the answer any more."""
+        """Raise when nobody wants the answer any more."""
         ticket.check()
         if self._is_abandoned():
             raise CancelledError("the service is stopping")
+
+
+class _Batches:
+    """One image's inferences, with the size of the largest."""
+
+    def __init__(self, inference: Inference, model: ReadyModel, ready: Collection[ReadyModel]) -> None:
+        self.largest = 0
+        self._inference = inference
+        self._model = model
+        self._ready = ready
+
+    def infer(self, images: NDArray[np.float32]) -> Tensors:
+        tensors, size = self._inference.infer(self._model, self._ready, images)
+        self.largest = max(self.largest, size)
+        return tensors
 
 
 def failed_diagnosis(request: DiagnoseRequest, error: IrmsiaError, input_sha256: str | None = None) -> Diagnosis:

@@ -46,7 +46,16 @@ class EngineSettings(BaseModel):
         description="images worked on at once: so many threads, each with a decoder child (default: the cores at hand)",
     )
     queue: int = Field(64, ge=1, description="images that may wait; one more is OVERLOADED")
+    streams: int | None = Field(
+        None, ge=1, description="inferences that run at once; by default as many as workers, 2 on a graphics card"
+    )
     threads: int = Field(1, ge=1, description="processor threads of one inference")
+    batch: int | None = Field(
+        None,
+        ge=1,
+        description="images of one inference at most, grown only while all streams are busy; by default 1, 16 on a"
+        " graphics card",
+    )
     runtime: str = Field(
         "auto", description="what runs the network: openvino, onnxruntime; auto takes the first at hand"
     )

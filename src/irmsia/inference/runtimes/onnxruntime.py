@@ -75,6 +75,11 @@ class OnnxRuntime:
         """See the module: no bf16."""
         return Precision.F32, Precision.INT8
 
+    @property
+    def accelerated(self) -> bool:
+        """Whether another provider than the processor's is asked first."""
+        return self._providers[0] != _CPU
+
     def compile(self, model: bytes, plan: Plan) -> Compiled:
         """See `irmsia.inference.runtimes.protocol.Runtime.compile`."""
         check_precision(self, _NAME, plan.precision)

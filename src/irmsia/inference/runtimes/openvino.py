@@ -41,6 +41,11 @@ class OpenVinoRuntime:
         able = self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
         return Precision.F32, *([Precision.BF16] if "BF16" in able else []), Precision.INT8
 
+    @property
+    def accelerated(self) -> bool:
+        """Never: it is asked for the processor alone."""
+        return False
+
     def compile(self, model: bytes, plan: Plan) -> Compiled:
         """See `irmsia.inference.runtimes.protocol.Runtime.compile`."""
         check_precision(self, _NAME, plan.precision)

@@ -67,6 +67,11 @@ class Runtime(Protocol):
         """What it computes in on this processor; INT8 means networks that hold INT8 weights."""
         ...
 
+    @property
+    def accelerated(self) -> bool:
+        """Whether it computes on a graphics card, where many images together cost little more than one."""
+        ...
+
     def compile(self, model: bytes, plan: Plan) -> Compiled:
         """Make the network ``model`` (ONNX) ready.
 

@@ -19,19 +19,24 @@ class _Row:
     """``module`` is imported when first asked for: a runtime costs time and memory that most commands need not pay.
 
     ``library``: what must be installed, by the ``extra`` of this package (empty: the core brings it), under one of the
-    names ``packages``.
+    names ``packages``, of which those in ``cards`` can compute on a graphics card.
     """
 
     module: str
     library: str
     packages: tuple[str, ...]
     extra: str = ""
+    cards: frozenset[str] = frozenset()
 
 
 _ROWS = {
     "openvino": _Row("irmsia.inference.runtimes.openvino", "openvino", ("openvino",)),
     "onnxruntime": _Row(
-        "irmsia.inference.runtimes.onnxruntime", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "onnxruntime"
+        "irmsia.inference.runtimes.onnxruntime",
+        "onnxruntime",
+        ("onnxruntime", "onnxruntime-gpu"),
+        "onnxruntime",
+        frozenset({"onnxruntime-gpu"}),
     ),
 }
 """In the order in which ``auto`` takes them."""
@@ -88,6 +93,26 @@ def resolve_runtime(name: str) -> str:
     if name not in runtime_names():
         raise InvalidRequestError(f"there is no runtime {name[:40]!r}; there are: {', '.join(runtime_names())}")
     return name
+
+
+def is_accelerated(name: str) -> bool:
+    """Whether the runtime of this name, or ``auto``, is to compute on a graphics card here; False where there is none.
+
+    The library is imported only where the package that can do so is installed.
+    """
+    try:
+        exact = resolve_runtime(name)
+    except InvalidRequestError:
+        return False
+    cards = _ROWS[exact].cards if exact in _ROWS else frozenset()
+    return any(map(_is_distributed, cards)) and make_runtime(exact).accelerated
+
+
+def _is_distributed(package: str) -> bool:
+    try:
+        return bool(importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def library_version(name: str) -> str:
