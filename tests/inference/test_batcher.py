@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from irmsia.bundles.load import load_bundle
 from irmsia.bundles.signing import read_trust
 from irmsia.bundles.store import STARTER
+from irmsia.errors import BundleRejectedError
 from irmsia.imaging.phantoms import make_phantom
 from irmsia.inference.batcher import Batcher, Inference, OwnSession
 from irmsia.inference.model import ReadyModel, make_model
@@ -235,6 +236,24 @@ def test_a_batch_answers_as_each_alone(runtime: str, order: list[int]) -> None:
     together = starter(runtime).compiled.open_session().infer(phantoms()[order])
     for row, index in enumerate(order):
         agrees({name: values[row : row + 1] for name, values in together.items()}, phantom_alone(runtime, index), 1e-4)
+
+
+def test_a_runtime_that_errs_in_batches_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that gives each row another bias, as was seen: refused for batches, taken for single images."""
+    session = type(starter("openvino").compiled.open_session())
+    infer = session.infer
+
+    def erring(self: Session, batch: NDArray[np.float32]) -> Tensors:
+        tensors = dict(infer(self, batch))
+        tensors["router"] = tensors["router"] + 0.2 * np.arange(len(batch), dtype=np.float32)[:, None]
+        return tensors
+
+    bundle = seal()
+    make_model(bundle, runtime="openvino", batch=4)
+    monkeypatch.setattr(session, "infer", erring)
+    make_model(bundle, runtime="openvino")
+    with pytest.raises(BundleRejectedError, match="several images at once"):
+        make_model(bundle, runtime="openvino", batch=4)
 
 
 def plan_of(**given: int | str) -> ExecutionPlan:

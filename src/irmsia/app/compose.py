@@ -128,7 +128,8 @@ def open_engine(
     """
     own = _with_workers(settings.engine, workers)
     load = load or BundleStore(settings.home).load
-    engine = Engine(pool, load, own, make=model_maker(settings, make_plan(own).streams), observer=observer)
+    plan = make_plan(own)
+    engine = Engine(pool, load, own, make=model_maker(settings, plan.streams, plan.batch), observer=observer)
     try:
         engine.start(warm=workers > 1)
         engine.wait_ready()

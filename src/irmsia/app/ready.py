@@ -15,9 +15,12 @@ from irmsia.inference.runtimes.registry import resolve_runtime
 from irmsia.settings.tree import Settings
 
 
-def model_maker(settings: Settings, sessions: int) -> Callable[[Bundle], ReadyModel]:
-    """A function that makes a bundle ready for so many sessions; it raises as `irmsia.inference.model.make_model`."""
-    return partial(_make, settings, sessions, compiled_cache(settings))
+def model_maker(settings: Settings, sessions: int, batch: int = 1) -> Callable[[Bundle], ReadyModel]:
+    """A function that makes a bundle ready for so many sessions and so many images together.
+
+    It raises as `irmsia.inference.model.make_model`.
+    """
+    return partial(_make, settings, sessions, batch, compiled_cache(settings))
 
 
 def gate_records(settings: Settings) -> GateRecords:
@@ -37,9 +40,14 @@ def compiled_cache(settings: Settings) -> CompiledCache | None:
     return CompiledCache(settings.home / "cache" / "compiled", seal, most_bytes=most) if most else None
 
 
-def _make(settings: Settings, sessions: int, cache: CompiledCache | None, bundle: Bundle) -> ReadyModel:
+def _make(settings: Settings, sessions: int, batch: int, cache: CompiledCache | None, bundle: Bundle) -> ReadyModel:
     engine = settings.engine
-    precision = choose_precision(engine.precision, bundle.id, engine.runtime, gate_records(settings))
     return make_model(
-        bundle, runtime=engine.runtime, precision=precision, sessions=sessions, threads=engine.threads, cache=cache
+        bundle,
+        runtime=engine.runtime,
+        precision=choose_precision(engine.precision, bundle.id, engine.runtime, gate_records(settings)),
+        sessions=sessions,
+        threads=engine.threads,
+        batch=batch,
+        cache=cache,
     )

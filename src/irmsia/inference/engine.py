@@ -58,6 +58,7 @@ class Engine:
         self._make = make or self._make_exact
         self._observer = Guarded(observer or Silent())
         self._plan = make_plan(settings)
+        self._inferences = self._plan.open_inferences()
         self._decoding = threading.Semaphore(self._plan.workers)  # no more images are taken up than can be read at once
         self._state = threading.Condition()
         self._waiting = Scheduler(settings.queue, self._drop_if_gone)
@@ -79,12 +80,11 @@ class Engine:
         ``warm``: start the decoders meanwhile; without it the first image starts what it needs.
         """
         self._warm = warm
-        inferences = self._plan.open_inferences()
         self._threads = [
             threading.Thread(target=self._begin, name="irmsia-load", daemon=True),
             *(
                 threading.Thread(target=self._work, args=(inference,), name=f"irmsia-{index}", daemon=True)
-                for index, inference in enumerate(inferences)
+                for index, inference in enumerate(self._inferences)
             ),
         ]
         for thread in self._threads:
@@ -210,6 +210,7 @@ class Engine:
             precision=Precision.F32 if settings.precision == "auto" else Precision(settings.precision),
             sessions=self._plan.streams,
             threads=settings.threads,
+            batch=self._plan.batch,
         )
 
     def _ready(self, bundle: Bundle) -> ReadyModel:

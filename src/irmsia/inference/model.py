@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from irmsia import __version__
 from irmsia.bundles.graph import expected_outputs
@@ -18,8 +19,11 @@ from irmsia.findings.service import IntendedUseRow, ModelInfo, TermGroup
 from irmsia.findings.types import ModelRef
 from irmsia.inference.processor import processor_identity
 from irmsia.inference.runtimes.cache import CompiledCache
-from irmsia.inference.runtimes.protocol import Compiled, Plan, Precision, Runtime, Tensors
+from irmsia.inference.runtimes.protocol import Compiled, Plan, Precision, Runtime, Session, Tensors
 from irmsia.inference.runtimes.registry import AUTO, make_runtime, resolve_runtime
+
+_ROUNDING = {Precision.F32: 1e-3, Precision.BF16: 0.1, Precision.INT8: 0.1}
+"""By how much an output may differ between a batch and its images alone: other kernels round otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ def make_model(
     precision: Precision = Precision.F32,
     sessions: int = 1,
     threads: int = 1,
+    batch: int = 1,
     cache: CompiledCache | None = None,
 ) -> ReadyModel:
     """Compile the network of ``bundle`` and run it once, so that the first image is as fast as the others.
@@ -70,11 +75,12 @@ def make_model(
         precision: what to compute in; whether it may be used here is said by `irmsia.inference.gate`.
         sessions: how many will be open at once.
         threads: processor threads of one session.
+        batch: how many images it will be given together at most.
         cache: where compiled networks are kept; null compiles anew.
 
     Raises:
-        BundleRejectedError: the runtime does not take the network, its outputs are not those of the manifest, or the
-            bundle holds no INT8 network and one is asked for.
+        BundleRejectedError: the runtime does not take the network, its outputs are not those of the manifest or others
+            in a batch than alone, or the bundle holds no INT8 network and one is asked for.
         InvalidRequestError: there is no such runtime, or it does not compute in ``precision`` here.
     """
     scorer = RefusalScores.from_arrays(bundle.refusal(), bundle.manifest.rules.refusal)
@@ -91,6 +97,8 @@ def make_model(
         probe = _probe(compiled, bundle)
         if cache is not None:
             cache.save(key, compiled.export, probe)
+    if batch > 1:
+        _require_batches(compiled.open_session(), bundle, batch, precision)
     return ReadyModel(bundle, scorer, compiled, name, library.version, precision)
 
 
@@ -149,11 +157,29 @@ def _restore(bundle: Bundle, library: Runtime, plan: Plan, cache: CompiledCache,
     return None
 
 
+def _require_batches(session: Session, bundle: Bundle, batch: int, precision: Precision) -> None:
+    """Nothing where noise in a batch gives what each picture of it gives alone; a runtime was seen that does not."""
+    images = _noise(bundle, batch)
+    together = session.infer(images)
+    limit = _ROUNDING[precision]
+    for row in range(batch):
+        for name, values in session.infer(images[row : row + 1]).items():
+            if not np.allclose(together[name][row : row + 1], values, atol=limit, rtol=limit):
+                raise BundleRejectedError(
+                    "the runtime answers several images at once otherwise than each alone; set engine.batch to 1"
+                )
+
+
+def _noise(bundle: Bundle, count: int) -> NDArray[np.float32]:
+    """Pictures of noise as the network takes them, (count, channels, S, S); the same ones every time."""
+    spec = bundle.manifest.preprocessing
+    shape = (count, spec.channels, spec.resize.size, spec.resize.size)
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
 def _probe(compiled: Compiled, bundle: Bundle) -> bytes:
     """SHA-256 of all outputs for one picture of noise, whose shapes are those of the manifest."""
-    spec = bundle.manifest.preprocessing
-    shape = (1, spec.channels, spec.resize.size, spec.resize.size)
-    tensors = compiled.open_session().infer(np.random.default_rng(0).standard_normal(shape, np.float32))
+    tensors = compiled.open_session().infer(_noise(bundle, 1))
     for name, expected in expected_outputs(bundle.manifest).items():
         found = tensors[name].shape if name in tensors else ()
         if len(found) != len(expected) or any(

@@ -91,6 +91,12 @@ class _Session:
         self._request = request
 
     def infer(self, batch: NDArray[np.float32]) -> Tensors:
-        results = self._request.infer({0: batch}, share_inputs=True)
+        # One image at a time. The library (2026.4) adds the bias of a fused ReduceSum by row where there are several
+        # rows, so a logit in a batch is off by whole units; and on a processor a batch saves nothing.
+        rows = [self._infer_one(batch[row : row + 1]) for row in range(len(batch))]
+        return rows[0] if len(rows) == 1 else {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    def _infer_one(self, image: NDArray[np.float32]) -> Tensors:
+        results = self._request.infer({0: image}, share_inputs=True)
         # The request keeps its output buffers for the next image.
         return {port.any_name: np.array(values, np.float32) for port, values in results.items()}
