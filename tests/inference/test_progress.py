@@ -53,7 +53,7 @@ def test_frames_move_it_on(engines: Engines, bundle: Bundle) -> None:
     """One step for each frame that was inferred, evenly."""
     heard = listen(engines(bundle), make_stack(("bright", "none", "dark", "none")))
     percents = [percent for stage, percent in heard if stage is Stage.INFERRING]
-    assert percents == pytest.approx([60, 67.5, 75, 82.5, 90])
+    assert percents == pytest.approx([50, 60, 70, 80, 90])
 
 
 def test_what_fails_is_done_too(engines: Engines, bundle: Bundle) -> None:

@@ -9,13 +9,15 @@ from irmsia.telemetry import format_stack, get_logger, log_event
 
 BEGINS = {
     Stage.RECEIVED: 0.0,
-    Stage.DECODING: 20.0,
-    Stage.PREPROCESSING: 50.0,
-    Stage.INFERRING: 60.0,
+    Stage.DECODING: 0.0,
+    Stage.PREPROCESSING: 40.0,
+    Stage.INFERRING: 50.0,
     Stage.EXPLAINING: 90.0,
     Stage.DONE: 100.0,
 }
-"""The percentage at which a stage begins; it ends where the next one begins."""
+"""The percentage of the engine's work at which a stage begins; it ends where the next one begins. RECEIVED is a door's,
+which has its own share of the whole.
+"""
 
 _ENDS = dict(zip(BEGINS, [*list(BEGINS.values())[1:], 100.0], strict=True))
 

@@ -68,7 +68,7 @@ class InferenceService(Protocol):
     def submit(self, request: DiagnoseRequest) -> Future[Diagnosis]:
         """Queue one image without blocking. The future always gives a `Diagnosis`; what failed stands in ``error``.
 
-        Cancelling the future drops the work when it has not begun.
+        Cancelling the future drops the work when it has not begun, and stops it before its next stage when it has.
 
         Raises:
             OverloadedError: the queue is full.

@@ -43,7 +43,7 @@ class EngineSettings(BaseModel):
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         ),
         ge=1,
-        description="images worked on at once: so many threads, each with a decoder child (default: the cores at hand)",
+        description="images read at once, each in a decoder child of its own (default: the cores at hand)",
     )
     queue: int = Field(64, ge=1, description="images that may wait; one more is OVERLOADED")
     streams: int | None = Field(

@@ -92,7 +92,7 @@ class _Session:
 
     def infer(self, batch: NDArray[np.float32]) -> Tensors:
         # One image at a time. The library (2026.4) adds the bias of a fused ReduceSum by row where there are several
-        # rows, so a logit in a batch is off by whole units; and on a processor a batch saves nothing.
+        # rows, so a logit in a batch is off by whole units.
         rows = [self._infer_one(batch[row : row + 1]) for row in range(len(batch))]
         return rows[0] if len(rows) == 1 else {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
