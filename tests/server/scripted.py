@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from irmsia.findings.service import IntendedUseRow, TermGroup
 from irmsia.findings.types import (
@@ -32,6 +34,7 @@ from irmsia.findings.types import (
 from irmsia.inference.protocol import DiagnoseRequest, ModelInfo, ServiceHealth
 from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.server.grpc.server import DiagnosticServer
+from irmsia.server.uploads import Uploads
 
 MODEL = ModelRef("ab" * 32, "starter", "1.0.0")
 MODEL_INFO = ModelInfo(
@@ -47,7 +50,7 @@ Script = Callable[[DiagnoseRequest], Diagnosis]
 
 def make_answer(request: DiagnoseRequest) -> Diagnosis:
     """A whole answer that depends on what was asked."""
-    assert isinstance(request.source, bytes)
+    content = request.source if isinstance(request.source, bytes) else request.source.read_bytes()
     explanation = Explanation("attention", request.term or "pneumonia", 0, (1, 1), GridToImage(0, 0, 1, 1), b"\0\0\0?")
     return Diagnosis(
         input=request.input,
@@ -63,7 +66,7 @@ def make_answer(request: DiagnoseRequest) -> Diagnosis:
         conformal_set=ConformalSet(0.95, ("pneumonia",)),
         explanation=explanation if request.heatmap else None,
         model=MODEL,
-        evidence=Evidence(input_sha256=hashlib.sha256(request.source).hexdigest()),
+        evidence=Evidence(input_sha256=hashlib.sha256(content).hexdigest()),
         timings_ms=Timings(total=1.5),
     )
 
@@ -104,6 +107,7 @@ class Door:
 
     def __init__(self, service: ScriptedService, config: GrpcServerConfig) -> None:
         self.service = service
+        self.folder = TemporaryDirectory(prefix="irmsia-uploads-")
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="door")
         self._thread.start()
@@ -115,17 +119,23 @@ class Door:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
     async def _make(self, config: GrpcServerConfig) -> DiagnosticServer:
-        server = DiagnosticServer(self.service, config)
+        self.uploads = Uploads(
+            Path(self.folder.name), max_bytes=config.file_bytes, total_bytes=config.upload_bytes,
+            keep_seconds=config.upload_s,
+        )  # fmt: skip
+        server = DiagnosticServer(self.service, config, self.uploads)
         await server.start()
         return server
 
     def close(self) -> None:
         """Drain at once and end the thread."""
         self.call(self.server.drain(0))
+        self.call(self.uploads.close())
         self.call(self.loop.shutdown_default_executor())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+        self.folder.cleanup()
 
 
 @contextmanager

@@ -17,9 +17,9 @@ MIB = 1024 * 1024
 class AdmissionLimits:
     """How much may be inside at once, by all doors together.
 
-    ``calls``: requests for an answer, those that still come in among them. ``receivers``: whole messages that come in at
-    once. ``held_bytes``: sum of the images in memory that wait for an answer. ``retry_after_s``: seconds told to who was
-    turned away.
+    ``calls``: requests for an answer, those that still come in among them. ``receivers``: whole messages that come in
+    at once. ``held_bytes``: sum of the images in memory that wait for an answer. ``retry_after_s``: seconds told to who
+    was turned away.
     """
 
     calls: int = 256
@@ -31,8 +31,8 @@ class AdmissionLimits:
 class Admission:
     """Counts what is inside; both doors of a server share one. ``receiving`` bounds what comes in at once."""
 
-    def __init__(self, limits: AdmissionLimits = AdmissionLimits()) -> None:  # noqa: B008  # frozen
-        self._limits = limits
+    def __init__(self, limits: AdmissionLimits | None = None) -> None:
+        self._limits = limits = limits or AdmissionLimits()
         self._calls = 0
         self._bytes = 0
         self._closed = False

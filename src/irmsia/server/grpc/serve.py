@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from irmsia import __version__, telemetry
@@ -16,6 +16,7 @@ from irmsia.inference.protocol import InferenceService
 from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.server.grpc.server import DiagnosticServer
 from irmsia.server.run_file import RunningServer, clean_stale, process_mark, remove_run_file, write_run_file
+from irmsia.server.uploads import Uploads
 
 _log = telemetry.get_logger(__name__)
 
@@ -43,21 +44,47 @@ def serve(
 async def _serve(
     service: InferenceService, config: GrpcServerConfig, home: Path, *, on_ready: Callable[[RunningServer], None]
 ) -> bool:
-    server = DiagnosticServer(service, config)
     first, second = asyncio.Event(), asyncio.Event()
     with _signals(first, second):
-        await server.start()
-        try:
-            path = _announce(server, home, on_ready)
-        except BaseException:
-            await server.drain(0)
-            raise
-        await first.wait()
-        # The file goes while the server still answers health: nobody finds a server that takes nothing any more.
-        draining = asyncio.create_task(server.drain())
-        await asyncio.sleep(0)
-        remove_run_file(path)
-        return await _drained(draining, server, second)
+        async with _uploads(config, home) as uploads:
+            server = DiagnosticServer(service, config, uploads)
+            return await _until_stopped(server, home, first=first, second=second, on_ready=on_ready)
+
+
+@contextlib.asynccontextmanager
+async def _uploads(config: GrpcServerConfig, home: Path) -> AsyncIterator[Uploads]:
+    uploads = Uploads(
+        home / "uploads",
+        max_bytes=config.file_bytes,
+        total_bytes=config.upload_bytes,
+        keep_seconds=config.upload_s,
+    )
+    try:
+        yield uploads
+    finally:
+        await uploads.close()
+
+
+async def _until_stopped(
+    server: DiagnosticServer,
+    home: Path,
+    *,
+    first: asyncio.Event,
+    second: asyncio.Event,
+    on_ready: Callable[[RunningServer], None],
+) -> bool:
+    await server.start()
+    try:
+        path = _announce(server, home, on_ready)
+    except BaseException:
+        await server.drain(0)
+        raise
+    await first.wait()
+    # The file goes while the server still answers health: nobody finds a server that takes nothing any more.
+    draining = asyncio.create_task(server.drain())
+    await asyncio.sleep(0)
+    remove_run_file(path)
+    return await _drained(draining, server, second)
 
 
 def _announce(server: DiagnosticServer, home: Path, on_ready: Callable[[RunningServer], None]) -> Path:

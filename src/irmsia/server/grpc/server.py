@@ -20,6 +20,7 @@ from irmsia.server.address import join_address, loopback_address, require_free_p
 from irmsia.server.admission import Admission
 from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.server.grpc.servicer import DicomDiagnosticServicer
+from irmsia.server.uploads import Uploads
 from irmsia.wire import SERVICE
 
 _log = telemetry.get_logger(__name__)
@@ -41,9 +42,17 @@ class DiagnosticServer:
     """One server. `start` it on the loop that runs it, then `drain`; ``service`` stays the caller's to close."""
 
     def __init__(
-        self, service: InferenceService, config: GrpcServerConfig, *, admission: Admission | None = None
+        self,
+        service: InferenceService,
+        config: GrpcServerConfig,
+        uploads: Uploads,
+        *,
+        admission: Admission | None = None,
     ) -> None:
-        """Raise UnsafeSettingsError for an address that is not loopback. ``admission``: null for one of its own."""
+        """Raise UnsafeSettingsError for an address that is not loopback.
+
+        ``uploads`` stays the caller's to close; the server lets them expire. ``admission``: null for one of its own.
+        """
         self.host = loopback_address(config.host)
         self.port = 0
         self._service = service
@@ -51,8 +60,9 @@ class DiagnosticServer:
         self._admission = admission or Admission(config.admission)
         self._health = aio_health.HealthServicer()
         self._server = aio.server(options=_options(config))
-        self._readiness: asyncio.Task[None] | None = None
-        servicer = DicomDiagnosticServicer(service, config, self._admission)
+        self._uploads = uploads
+        self._tasks: list[asyncio.Task[None]] = []
+        servicer = DicomDiagnosticServicer(service, config, admission=self._admission, uploads=uploads)
         self._server.add_generic_rpc_handlers((servicer.handler(),))
         add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server)
@@ -71,7 +81,10 @@ class DiagnosticServer:
             raise AddressInUseError(f"port {self._config.port} on {self.host} cannot be bound") from None
         await self._tell_readiness()
         await self._server.start()
-        self._readiness = asyncio.create_task(self._watch_readiness())
+        self._tasks += [
+            asyncio.create_task(self._watch_readiness()),
+            asyncio.create_task(self._uploads.expire_forever()),
+        ]
         return self.port
 
     async def drain(self, grace_s: float | None = None) -> bool:
@@ -79,8 +92,8 @@ class DiagnosticServer:
 
         The health services still answer while admitted work finishes, so that a load balancer sees why.
         """
-        if self._readiness is not None:
-            self._readiness.cancel()
+        for task in self._tasks:
+            task.cancel()
         await self._health.enter_graceful_shutdown()
         self._admission.close()
         answered = await self._all_answered(self._config.grace_s if grace_s is None else grace_s)

@@ -1,0 +1,54 @@
+"""From a request on the wire to the service's answer."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from irmsia.errors import CancelledError
+from irmsia.inference.protocol import DiagnoseRequest, InferenceService, Priority
+from irmsia.server.grpc.edge import until
+from irmsia.wire import Diagnosis
+
+
+def request_of(
+    message: Any, source: bytes | Path, *, client: str, deadline: float | None, priority: Priority = Priority.SINGLE
+) -> DiagnoseRequest:
+    """What ``message`` asks of ``source``; a ``DiagnoseDicomRequest`` or ``DiagnoseOptions``, whose fields agree."""
+    return DiagnoseRequest(
+        input=_optional(message, "input"),
+        source=source,
+        heatmap=message.heatmap,
+        overlay=message.overlay,
+        term=_optional(message, "term"),
+        segmentation=message.segmentation,
+        model=_optional(message, "model"),
+        deadline=deadline,
+        all_findings=message.all_findings,
+        priority=priority,
+        client=client,
+    )
+
+
+async def answer(service: InferenceService, request: DiagnoseRequest, deadline: float) -> Diagnosis:
+    """The service's answer. A caller that goes away, or a deadline that passes, cancels the work.
+
+    Raises:
+        TimedOutError: the monotonic ``deadline`` passed.
+        CancelledError: the service dropped the request.
+        OverloadedError: the service takes no more now.
+    """
+    future = asyncio.wrap_future(service.submit(request))
+    try:
+        async with until(deadline, "no answer within the deadline"):
+            return await future
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # the caller went away
+            raise
+        raise CancelledError("the service dropped the request") from None
+
+
+def _optional(message: Any, name: str) -> str | None:
+    return getattr(message, name) if message.HasField(name) else None

@@ -1,0 +1,99 @@
+"""The edge of every gRPC call: its end is a reply or a google.rpc.Status that carries ErrorInfo.
+
+No text of a foreign exception leaves, and a call writes at most one line of log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from grpc import aio
+
+from irmsia import telemetry
+from irmsia.errors import InternalError, InvalidRequestError, IrmsiaError, TimedOutError, from_code, from_system
+from irmsia.wire import Diagnosis
+from irmsia.wire.errors import row_of
+from irmsia.wire.status import DETAILS_KEY, status_of
+
+_log = telemetry.get_logger(__name__)
+
+_CLIENT_KEY = "irmsia-client"
+"""Metadata by which a client may name itself, so that its connections share one turn."""
+
+_MAX_CLIENT_CHARACTERS = 100
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Message)
+
+
+class ItemFailedError(Exception):
+    """The image could not be answered: ``answer`` says all that is known of it."""
+
+    def __init__(self, answer: Diagnosis) -> None:
+        super().__init__()
+        assert answer.error is not None
+        self.answer = answer
+        self.error = from_code(answer.error.code, answer.error.message)
+
+
+async def guarded(call: str, work: Callable[[Any], Awaitable[T]], requests: object, context: Any) -> T:
+    """``work(context)``; whatever it raises becomes one typed status."""
+    try:
+        return await work(context)
+    except ItemFailedError as failure:
+        error, answer = failure.error, failure.answer
+    except IrmsiaError as typed:
+        error, answer = typed, None
+    except (OSError, MemoryError) as lack:
+        telemetry.log_event(_log, logging.ERROR, "call failed", call=call, at=telemetry.format_stack(lack))
+        error, answer = from_system(lack, "the server cannot answer now"), None
+    except aio.BaseError:  # the transport has ended the call already
+        raise
+    except Exception as bug:  # noqa: BLE001 - the edge of a call: logged without its text, answered as INTERNAL
+        place = telemetry.format_stack(bug)
+        telemetry.log_event(_log, logging.ERROR, "call failed", call=call, at=place)
+        error, answer = InternalError("internal error; the server's log says where"), None
+    await _abort(context, error, answer)
+    raise AssertionError("abort always raises")
+
+
+@asynccontextmanager
+async def until(deadline: float, message: str) -> AsyncIterator[None]:
+    """Raise TimedOutError with ``message`` when the monotonic ``deadline`` passes inside."""
+    try:
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            yield
+    except TimeoutError:
+        raise TimedOutError(message) from None
+
+
+def parsed(kind: type[M], data: bytes) -> M:
+    """The message in ``data``.
+
+    Raises:
+        InvalidRequestError: it is none.
+    """
+    try:
+        message: M = kind.FromString(data)
+    except DecodeError:
+        raise InvalidRequestError(f"the request is no {kind.DESCRIPTOR.name}") from None
+    return message
+
+
+def client_of(context: Any) -> str:
+    """Whose call it is, for turns: the name that the client gives itself, else its connection."""
+    named = next((value for key, value in context.invocation_metadata() or () if key == _CLIENT_KEY), None)
+    return str(named or context.peer())[:_MAX_CLIENT_CHARACTERS]
+
+
+async def _abort(context: Any, error: IrmsiaError, answer: Diagnosis | None) -> None:
+    status = status_of(error, answer)
+    code = grpc.StatusCode[row_of(error).grpc]
+    await context.abort(code, status.message, trailing_metadata=((DETAILS_KEY, status.SerializeToString()),))
