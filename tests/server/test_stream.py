@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import random
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -377,3 +378,64 @@ def test_draining_finishes_streams(door: Door) -> None:
         admitted.send(5, b"image", last=True)
         assert diagnosed(admitted.rest()).rule == 8
         assert draining.result(30) is True
+
+
+class Shut:
+    """A peer that speaks bare HTTP/2 with a window of no bytes: it takes in what it must and nothing of any answer."""
+
+    PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+    def __init__(self, door: Door) -> None:
+        self.socket = socket.create_connection((door.server.host, door.server.port))
+        no_window = (0x4).to_bytes(2, "big") + (0).to_bytes(4, "big")
+        self.socket.sendall(self.PREFACE + self._frame(0x4, 0, 0, no_window))
+
+    @staticmethod
+    def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+        head = len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big")
+        return head + payload
+
+    def ask(self, stream: int, method: str, message: bytes) -> None:
+        """One call with one message, then no more."""
+        fields = {
+            ":method": "POST", ":scheme": "http", ":path": f"/{SERVICE}/{method}", ":authority": "localhost",
+            "te": "trailers", "content-type": "application/grpc",
+        }  # fmt: skip
+        # HPACK, literal without indexing, names and values in plain text of fewer than 127 bytes
+        text = b"".join(
+            b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+            for name, value in fields.items()
+        )
+        data = b"\0" + len(message).to_bytes(4, "big") + message
+        self.socket.sendall(self._frame(0x1, 0x4, stream, text) + self._frame(0x0, 0x1, stream, data))
+
+    def ended(self) -> bool:
+        """Whether the server has hung up within the test's patience."""
+        self.socket.settimeout(30)
+        with self.socket:
+            try:
+                while self.socket.recv(65536):
+                    pass
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+            return True
+
+
+@pytest.mark.parametrize("method", ["DiagnoseDicom", "DiagnoseDicomStream", "HealthCheck"])
+def test_who_never_reads_is_hung_up_on(method: str) -> None:
+    """L2: a peer that asks and takes nothing of the answer keeps no place and no memory; others are answered."""
+    messages = {
+        "DiagnoseDicom": pb.DiagnoseDicomRequest(content=b"image"),
+        "DiagnoseDicomStream": pb.DiagnoseStreamRequest(open=pb.UploadOpen()),
+        "HealthCheck": pb.HealthCheckRequest(),
+    }
+    with open_door(config=GrpcServerConfig(port=0, receive_s=0.5)) as door, Wire(door) as wire:
+        shut = Shut(door)
+        for stream in range(1, 20, 2):
+            shut.ask(stream, method, messages[method].SerializeToString())
+        assert wire.diagnose(content=b"image").rule == 8
+        assert shut.ended()
+        until(lambda: door.server._admission.calls == 0)
+        assert wire.diagnose(content=b"image").rule == 8

@@ -18,6 +18,7 @@ from grpc import aio
 
 from irmsia import telemetry
 from irmsia.errors import InternalError, InvalidRequestError, IrmsiaError, TimedOutError, from_code, from_system
+from irmsia.server.grpc.connections import close_connection
 from irmsia.wire import Diagnosis
 from irmsia.wire.errors import row_of
 from irmsia.wire.status import DETAILS_KEY, status_of
@@ -29,7 +30,9 @@ _CLIENT_KEY = "irmsia-client"
 
 _MAX_CLIENT_CHARACTERS = 100
 
-T = TypeVar("T")
+_LEAST_READ_BYTES_S = 256 * 1024
+
+T = TypeVar("T", bound=Message | None)
 M = TypeVar("M", bound=Message)
 
 
@@ -43,8 +46,19 @@ class ItemFailedError(Exception):
         self.error = from_code(answer.error.code, answer.error.message)
 
 
-async def guarded(call: str, work: Callable[[Any], Awaitable[T]], requests: object, context: Any) -> T:
-    """``work(context)``; whatever it raises becomes one typed status."""
+async def guarded(
+    call: str, patience_s: float, work: Callable[[Any], Awaitable[T]], requests: object, context: Any
+) -> T:
+    """``work(context)``; whatever it raises becomes one typed status. Who does not take that end is hung up on."""
+    reply: T | None = None
+    try:
+        reply = await _typed(call, work, context)
+        return reply
+    finally:
+        _expect_end(context, _patience(reply, patience_s))
+
+
+async def _typed(call: str, work: Callable[[Any], Awaitable[T]], context: Any) -> T:
     try:
         return await work(context)
     except ItemFailedError as failure:
@@ -64,6 +78,17 @@ async def guarded(call: str, work: Callable[[Any], Awaitable[T]], requests: obje
     raise AssertionError("abort always raises")
 
 
+def _patience(reply: Message | None, patience_s: float) -> float:
+    """Seconds in which a peer must take ``reply``: a large picture may come over a slow line."""
+    return patience_s + (0 if reply is None else reply.ByteSize() / _LEAST_READ_BYTES_S)
+
+
+def _expect_end(context: Any, patience_s: float) -> None:
+    """Hang up when the call's end, sent now, was not taken in time."""
+    impatience = asyncio.get_running_loop().call_later(patience_s, close_connection, context.peer())
+    context.add_done_callback(lambda _: impatience.cancel())
+
+
 @asynccontextmanager
 async def until(deadline: float, message: str) -> AsyncIterator[None]:
     """Raise TimedOutError with ``message`` when the monotonic ``deadline`` passes inside."""
@@ -72,6 +97,20 @@ async def until(deadline: float, message: str) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise TimedOutError(message) from None
+
+
+async def write(context: Any, message: Message, patience_s: float) -> None:
+    """Send one message of several.
+
+    Raises:
+        TimedOutError: the client does not take it; it is hung up on.
+    """
+    try:
+        async with until(time.monotonic() + _patience(message, patience_s), "the answer was not read"):
+            await context.write(message)
+    except TimedOutError:
+        close_connection(context.peer())
+        raise
 
 
 def parsed(kind: type[M], data: bytes) -> M:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -23,6 +24,8 @@ from irmsia.server.grpc.stream import DiagnoseStream
 from irmsia.server.uploads import Uploads
 from irmsia.wire import SERVICE
 from irmsia.wire.proto import diagnosis_to_message, health_to_message, models_to_message
+
+T = TypeVar("T", bound=Message | None)
 
 
 class DicomDiagnosticServicer:
@@ -46,25 +49,28 @@ class DicomDiagnosticServicer:
             SERVICE,
             {
                 "HealthCheck": grpc.unary_unary_rpc_method_handler(
-                    partial(guarded, "HealthCheck", self._health_check),
+                    self._guard("HealthCheck", self._health_check),
                     request_deserializer=pb.HealthCheckRequest.FromString,
                     response_serializer=pb.HealthCheckResponse.SerializeToString,
                 ),
                 "GetAvailableModels": grpc.unary_unary_rpc_method_handler(
-                    partial(guarded, "GetAvailableModels", self._get_available_models),
+                    self._guard("GetAvailableModels", self._get_available_models),
                     request_deserializer=pb.GetAvailableModelsRequest.FromString,
                     response_serializer=pb.GetAvailableModelsResponse.SerializeToString,
                 ),
                 "DiagnoseDicom": grpc.stream_unary_rpc_method_handler(
-                    partial(guarded, "DiagnoseDicom", self._diagnose_dicom),
+                    self._guard("DiagnoseDicom", self._diagnose_dicom),
                     response_serializer=pb.Diagnosis.SerializeToString,
                 ),
                 "DiagnoseDicomStream": grpc.stream_stream_rpc_method_handler(
-                    partial(guarded, "DiagnoseDicomStream", self._stream.answer_call),
+                    self._guard("DiagnoseDicomStream", self._stream.answer_call),
                     response_serializer=pb.DiagnoseStreamResponse.SerializeToString,
                 ),
             },
         )
+
+    def _guard(self, call: str, work: Callable[[Any], Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+        return partial(guarded, call, self._config.receive_s, work)
 
     async def _health_check(self, context: Any) -> Message:
         health = await asyncio.to_thread(self._service.health)

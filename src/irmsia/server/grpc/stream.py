@@ -21,7 +21,7 @@ from irmsia.inference.protocol import DiagnoseRequest, InferenceService, Stage
 from irmsia.server.admission import Admission
 from irmsia.server.grpc.answering import answer, request_of
 from irmsia.server.grpc.config import GrpcServerConfig
-from irmsia.server.grpc.edge import ItemFailedError, client_of, parsed, until
+from irmsia.server.grpc.edge import ItemFailedError, client_of, parsed, until, write
 from irmsia.server.grpc.progress import ProgressFeed
 from irmsia.server.uploads import Received, Uploads
 from irmsia.wire import Diagnosis
@@ -167,8 +167,7 @@ class _Call:
         Raises:
             TimedOutError: the client does not read.
         """
-        async with until(min(self.deadline, time.monotonic() + self._config.receive_s), "the answer was not read"):
-            await self.context.write(pb.DiagnoseStreamResponse(**part))
+        await write(self.context, pb.DiagnoseStreamResponse(**part), self._config.receive_s)
 
     @asynccontextmanager
     async def _reading_ahead(self) -> AsyncIterator[None]:
