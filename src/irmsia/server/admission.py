@@ -36,6 +36,7 @@ class Admission:
         self._calls = 0
         self._bytes = 0
         self._closed = False
+        self._closed_at = 0.0
         self._last_turned_away = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -94,8 +95,13 @@ class Admission:
 
     def close(self) -> None:
         """Let nobody in from now on."""
-        self._closed = True
+        if not self._closed:
+            self._closed, self._closed_at = True, time.monotonic()
         self._last_turned_away = time.monotonic()
+
+    def closed_for(self) -> float:
+        """Seconds since `close`; 0 before."""
+        return time.monotonic() - self._closed_at if self._closed else 0.0
 
     async def idle(self) -> None:
         """Return when every call that was let in is over."""

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from irmsia.errors import CancelledError
+from irmsia.errors import CancelledError, NotAnImageError
 from irmsia.inference.protocol import DiagnoseRequest, InferenceService, Priority
 from irmsia.server.grpc.edge import until
 from irmsia.wire import Diagnosis
@@ -29,6 +29,16 @@ def request_of(
         priority=priority,
         client=client,
     )
+
+
+def check_content(content: bytes) -> None:
+    """Refuse an image without a byte, as every door does.
+
+    Raises:
+        NotAnImageError: it has none.
+    """
+    if not content:
+        raise NotAnImageError("the image holds no bytes")
 
 
 async def answer(service: InferenceService, request: DiagnoseRequest, deadline: float) -> Diagnosis:

@@ -59,23 +59,27 @@ async def guarded(
 
 
 async def _typed(call: str, work: Callable[[Any], Awaitable[T]], context: Any) -> T:
+    answer: Diagnosis | None = None
     try:
         return await work(context)
     except ItemFailedError as failure:
         error, answer = failure.error, failure.answer
-    except IrmsiaError as typed:
-        error, answer = typed, None
-    except (OSError, MemoryError) as lack:
-        telemetry.log_event(_log, logging.ERROR, "call failed", call=call, at=telemetry.format_stack(lack))
-        error, answer = from_system(lack, "the server cannot answer now"), None
     except aio.BaseError:  # the transport has ended the call already
         raise
-    except Exception as bug:  # noqa: BLE001 - the edge of a call: logged without its text, answered as INTERNAL
-        place = telemetry.format_stack(bug)
-        telemetry.log_event(_log, logging.ERROR, "call failed", call=call, at=place)
-        error, answer = InternalError("internal error; the server's log says where"), None
+    except Exception as failure:  # noqa: BLE001 - the edge of a call: logged without its text, answered as INTERNAL
+        error = typed(call, failure)
     await _abort(context, error, answer)
     raise AssertionError("abort always raises")
+
+
+def typed(call: str, failure: Exception) -> IrmsiaError:
+    """``failure`` as a leaf; one that is none yet is logged without its text, which may hold what nobody may see."""
+    if isinstance(failure, IrmsiaError):
+        return failure
+    telemetry.log_event(_log, logging.ERROR, "call failed", call=call, at=telemetry.format_stack(failure))
+    if isinstance(failure, OSError | MemoryError):
+        return from_system(failure, "the server cannot answer now")
+    return InternalError("internal error; the server's log says where")
 
 
 def _patience(reply: Message | None, patience_s: float) -> float:

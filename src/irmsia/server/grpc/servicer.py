@@ -11,15 +11,16 @@ from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
-from grpc import aio
 
 from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
-from irmsia.errors import InvalidRequestError, LimitExceededError, NotAnImageError
+from irmsia.errors import LimitExceededError
 from irmsia.inference.protocol import DiagnoseRequest, InferenceService
 from irmsia.server.admission import Admission
-from irmsia.server.grpc.answering import answer, request_of
+from irmsia.server.grpc.answering import answer, check_content, request_of
+from irmsia.server.grpc.batch import DiagnoseBatch
 from irmsia.server.grpc.config import GrpcServerConfig
-from irmsia.server.grpc.edge import ItemFailedError, client_of, guarded, parsed, until
+from irmsia.server.grpc.edge import ItemFailedError, client_of, guarded, parsed
+from irmsia.server.grpc.receiving import receive_one
 from irmsia.server.grpc.stream import DiagnoseStream
 from irmsia.server.uploads import Uploads
 from irmsia.wire import SERVICE
@@ -38,12 +39,13 @@ class DicomDiagnosticServicer:
         self._config = config
         self._admission = admission
         self._stream = DiagnoseStream(service, config, admission=admission, uploads=uploads)
+        self._batch = DiagnoseBatch(service, config, admission)
 
     def handler(self) -> grpc.GenericRpcHandler:
         """The calls.
 
-        DiagnoseDicom is unary on the wire, but served as a stream of one message: so a call is turned away before its
-        image is taken in, and an image that is too large is told apart by our own error.
+        DiagnoseDicom and DiagnoseBatch are unary on the wire, but served as a stream of one message: so a call is
+        turned away before its images are taken in, and what is too large is told apart by our own error.
         """
         return grpc.method_handlers_generic_handler(
             SERVICE,
@@ -66,6 +68,14 @@ class DicomDiagnosticServicer:
                     self._guard("DiagnoseDicomStream", self._stream.answer_call),
                     response_serializer=pb.DiagnoseStreamResponse.SerializeToString,
                 ),
+                "DiagnoseBatch": grpc.stream_unary_rpc_method_handler(
+                    self._guard("DiagnoseBatch", self._batch.answer_unary),
+                    response_serializer=pb.DiagnoseBatchResponse.SerializeToString,
+                ),
+                "DiagnoseBatchStream": grpc.stream_stream_rpc_method_handler(
+                    self._guard("DiagnoseBatchStream", self._batch.answer_stream),
+                    response_serializer=pb.DiagnoseBatchStreamResponse.SerializeToString,
+                ),
             },
         )
 
@@ -87,31 +97,19 @@ class DicomDiagnosticServicer:
         context.add_done_callback(lambda _: self._admission.leave())  # over only when the reply is out
         limit = context.time_remaining()
         deadline = began + (self._config.request_s if limit is None else limit)
-        request = await self._receive(context, deadline)
+        data = await receive_one(context, self._admission, self._config, deadline=deadline)
+        request = self._request_of(data, client=client_of(context), deadline=deadline)
+        del data
         with self._admission.hold(len(request.source) if isinstance(request.source, bytes) else 0):
             diagnosis = await answer(self._service, request, deadline)
         if diagnosis.error is not None:
             raise ItemFailedError(diagnosis)
         return diagnosis_to_message(diagnosis)
 
-    async def _receive(self, context: Any, deadline: float) -> DiagnoseRequest:
-        """Wait for a turn, then take the one message in."""
-        async with until(deadline, "the request waited too long to be received"):
-            await self._admission.receiving.acquire()
-        try:
-            async with until(min(deadline, time.monotonic() + self._config.receive_s), "the request came too slowly"):
-                data = await context.read()
-            return self._request_of(data, client=client_of(context), deadline=deadline)
-        finally:
-            self._admission.receiving.release()
-
-    def _request_of(self, data: Any, *, client: str, deadline: float) -> DiagnoseRequest:
-        if data is aio.EOF:
-            raise InvalidRequestError("the call holds no request")
+    def _request_of(self, data: bytes, *, client: str, deadline: float) -> DiagnoseRequest:
         message = parsed(pb.DiagnoseDicomRequest, data)
         content = message.content
         if len(content) > self._config.image_bytes:
             raise LimitExceededError(f"an image in one message has at most {self._config.image_bytes} bytes")
-        if not content:
-            raise NotAnImageError("the image holds no bytes")  # as every door says of an empty file
+        check_content(content)
         return request_of(message, content, client=client, deadline=deadline)

@@ -16,10 +16,10 @@ from typing import Any
 from grpc import aio
 
 from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
-from irmsia.errors import InputError, InvalidRequestError, NotAnImageError
+from irmsia.errors import InputError, InvalidRequestError
 from irmsia.inference.protocol import DiagnoseRequest, InferenceService, Stage
 from irmsia.server.admission import Admission
-from irmsia.server.grpc.answering import answer, request_of
+from irmsia.server.grpc.answering import answer, check_content, request_of
 from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.server.grpc.edge import ItemFailedError, client_of, parsed, until, write
 from irmsia.server.grpc.progress import ProgressFeed
@@ -81,8 +81,7 @@ class DiagnoseStream:
         return received
 
     async def _answer(self, call: _Call, options: pb.DiagnoseOptions, received: Received) -> Diagnosis:
-        if not received.size:
-            raise NotAnImageError("the image holds no bytes")  # as every door says of an empty file
+        check_content(received.source if isinstance(received.source, bytes) else b"on disk")
         deadline = call.deadline if math.isfinite(call.deadline) else time.monotonic() + self._config.request_s
         request = request_of(options, received.source, client=client_of(call.context), deadline=deadline)
         in_memory = received.size if isinstance(received.source, bytes) else 0
