@@ -12,8 +12,15 @@ from irmsia.findings.types import Diagnosis
 from irmsia.inference.protocol import DiagnoseRequest
 from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.server.grpc.serve import serve
+from irmsia.server.tls import TlsFiles
 from irmsia.wire.errors import exit_code
 from tests.server.scripted import ScriptedService, make_answer
+
+
+def find_tls() -> TlsFiles | None:
+    """The TLS files that the environment names."""
+    cert, key, ca = (os.environ.get(name) for name in ("TLS_CERTIFICATE", "TLS_KEY", "TLS_CLIENT_CA"))
+    return TlsFiles(Path(cert), Path(key), Path(ca) if ca else None) if cert and key else None
 
 
 def main() -> int:
@@ -29,7 +36,9 @@ def main() -> int:
     try:
         serve(
             service,
-            GrpcServerConfig(host=os.environ.get("HOST", "127.0.0.1"), port=int(sys.argv[1]), grace_s=60),
+            GrpcServerConfig(
+                host=os.environ.get("HOST", "127.0.0.1"), port=int(sys.argv[1]), grace_s=60, tls=find_tls()
+            ),
             home,
             on_ready=lambda running: print("ready", running.grpc_target, flush=True),
         )

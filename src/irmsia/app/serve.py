@@ -18,10 +18,11 @@ from irmsia.app.watch import ModelWatch, load_active
 from irmsia.errors import CancelledError, IrmsiaError, UnavailableError, UnsafeSettingsError
 from irmsia.imaging.guard import DecoderPool
 from irmsia.inference.protocol import InferenceService
-from irmsia.server.address import loopback_address, require_free_port
+from irmsia.server.address import listen_address, require_free_port
 from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.server.grpc.serve import serve
 from irmsia.server.run_file import RunningServer
+from irmsia.server.tls import read_tls, tls_files
 from irmsia.settings.tree import Settings
 from irmsia.telemetry import format_stack, get_logger, log_event
 
@@ -39,12 +40,15 @@ def run_server(settings: Settings, *, on_ready: Callable[[RunningServer], None],
         check: called after that on a thread of its own with every open door; False stops the server.
 
     Raises:
-        UnsafeSettingsError: an address that is not loopback, or a private file that others may read.
+        UnsafeSettingsError: an address that is not loopback without mutual TLS, bad TLS files, or a private file
+            that others may read.
         AddressInUseError: the port is taken.
         ModelNotFoundError, BundleRejectedError: there is no model to serve.
     """
     config = _grpc_config(settings)
-    require_free_port(loopback_address(config.host), config.port)
+    if config.tls is not None:
+        read_tls(config.tls)  # the server does so again, but only when the model is ready
+    require_free_port(listen_address(config.host, config.tls), config.port)
     require_private_files(settings.home)
     workers = settings.engine.workers
     with ExitStack() as stack:
@@ -134,4 +138,9 @@ def _grpc_config(settings: Settings) -> GrpcServerConfig:
         image_bytes=server.message_bytes,
         request_s=server.request_seconds,
         grace_s=server.grace_seconds,
+        tls=tls_files(server.tls_certificate, server.tls_key, server.tls_client_ca),
+        upload_bytes=server.upload_bytes,
+        upload_s=server.upload_seconds,
+        file_bytes=settings.limits.file_bytes,
+        batch_places=2 * settings.engine.workers,
     )

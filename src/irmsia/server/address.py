@@ -1,4 +1,4 @@
-"""Where a server may listen: loopback alone, until there are accounts."""
+"""Where a server may listen: loopback alone, unless only known clients can connect."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import socket
 
 from irmsia.errors import AddressInUseError, UnsafeSettingsError
+from irmsia.server.tls import TlsFiles
 
 _WHY = {
     errno.EADDRINUSE: "is in use; stop what listens there or choose another port",
@@ -16,23 +17,30 @@ _WHY = {
 }
 
 
-def loopback_address(host: str) -> str:
-    """The numeric loopback address that ``host`` means: 127.0.0.0/8, ::1 or the name localhost (127.0.0.1).
+def listen_address(host: str, tls: TlsFiles | None = None) -> str:
+    """The numeric address that ``host`` means: any with mutual TLS, else loopback (127.0.0.0/8, ::1) alone.
 
-    No name is looked up: what was checked is what is bound.
+    No name but localhost (127.0.0.1) is taken and none is looked up: what was checked is what is bound.
 
     Raises:
-        UnsafeSettingsError: any other address.
+        UnsafeSettingsError: any other address or name.
     """
-    if host == "localhost":
-        return "127.0.0.1"
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        address = None
-    if address is None or not address.is_loopback:
-        raise UnsafeSettingsError("only a loopback address (127.0.0.1, ::1) may be served: there are no accounts yet")
+    address = _address(host)
+    if address is None:
+        raise UnsafeSettingsError("an address to listen on is numeric (127.0.0.1, ::1), or localhost")
+    if not address.is_loopback and (tls is None or tls.client_ca is None):
+        raise UnsafeSettingsError(
+            "only a loopback address (127.0.0.1, ::1) may be served without server.tls_certificate, server.tls_key "
+            "and server.tls_client_ca together: there are no accounts yet"
+        )
     return str(address)
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        return None
 
 
 def join_address(host: str, port: int) -> str:

@@ -25,12 +25,19 @@ class ServerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="address to listen on; only loopback until accounts exist")
+    host: str = Field("127.0.0.1", description="address to listen on; any but loopback needs all three of TLS")
     port: Port = Field(8000, description="port of the HTTP door, which a later version opens")
     grpc_port: Port = Field(50051, description="port of the gRPC door; 0 takes a free one")
     grace_seconds: float = Field(30.0, ge=0, description="seconds that admitted work may take to finish after SIGTERM")
     request_seconds: float = Field(60.0, gt=0, description="longest time for one request that names no deadline")
     message_bytes: int = Field(64 * MIB, gt=0, description="bytes of one gRPC message")
+    upload_bytes: int = Field(4096 * MIB, gt=0, description="bytes of all uploads in pieces that are kept at once")
+    upload_seconds: float = Field(900.0, gt=0, description="seconds that an upload is kept which nobody goes on with")
+    tls_certificate: Path | None = Field(None, description="PEM file of the server's certificate and its chain")
+    tls_key: Path | None = Field(None, description="PEM file of its private key, readable by this user alone")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM file of authorities; every client must then show a certificate of one of them"
+    )
 
 
 class EngineSettings(BaseModel):

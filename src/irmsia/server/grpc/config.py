@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from irmsia.server.admission import MIB, AdmissionLimits
+from irmsia.server.tls import TlsFiles
 from irmsia.wire import MAX_UNARY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class GrpcServerConfig:
-    """Port 0 takes a free one; times in seconds, sizes in bytes.
+    """Port 0 takes a free one; times in seconds, sizes in bytes. ``tls``: null for plain text.
 
     ``image_bytes``: largest image in one message. ``file_bytes``: largest upload in chunks. ``request_s``: longest time
     for a request that names no deadline, after the last chunk of an upload. ``receive_s``: longest time for one message
@@ -23,6 +24,7 @@ class GrpcServerConfig:
 
     host: str = "127.0.0.1"
     port: int = 50051
+    tls: TlsFiles | None = None
     image_bytes: int = MAX_UNARY_BYTES
     request_s: float = 60.0
     receive_s: float = 10.0

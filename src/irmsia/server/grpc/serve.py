@@ -34,7 +34,7 @@ def serve(
     closed. Returns True when every admitted request was answered.
 
     Raises:
-        UnsafeSettingsError: the address is not loopback.
+        UnsafeSettingsError: the address is not loopback and there is no mutual TLS, or the TLS files are bad.
         AddressInUseError: the port is taken.
         InternalError, StorageFullError, OverloadedError: the run file cannot be written.
     """

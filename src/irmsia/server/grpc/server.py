@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 
+import grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
@@ -16,10 +17,12 @@ from grpc_reflection.v1alpha import reflection
 from irmsia import telemetry
 from irmsia.errors import AddressInUseError
 from irmsia.inference.protocol import InferenceService
-from irmsia.server.address import join_address, loopback_address, require_free_port
+from irmsia.server.address import join_address, listen_address, require_free_port
 from irmsia.server.admission import Admission
 from irmsia.server.grpc.config import GrpcServerConfig
+from irmsia.server.grpc.credentials import server_credentials
 from irmsia.server.grpc.servicer import DicomDiagnosticServicer
+from irmsia.server.tls import TlsCertificates, TlsFiles
 from irmsia.server.uploads import Uploads
 from irmsia.wire import SERVICE
 
@@ -49,12 +52,13 @@ class DiagnosticServer:
         *,
         admission: Admission | None = None,
     ) -> None:
-        """Raise UnsafeSettingsError for an address that is not loopback.
+        """Raise UnsafeSettingsError for an address that is not loopback without mutual TLS, or for bad TLS files.
 
         ``uploads`` stays the caller's to close; the server lets them expire. ``admission``: null for one of its own.
         """
-        self.host = loopback_address(config.host)
+        self.host = listen_address(config.host, config.tls)
         self.port = 0
+        self._credentials = _credentials(config.tls)
         self._service = service
         self._config = config
         self._admission = admission or Admission(config.admission)
@@ -76,7 +80,7 @@ class DiagnosticServer:
         if self._config.port:
             require_free_port(self.host, self._config.port)
         try:
-            self.port = self._server.add_insecure_port(join_address(self.host, self._config.port))
+            self.port = self._add_port(join_address(self.host, self._config.port))
         except RuntimeError:  # taken between the probe and here
             raise AddressInUseError(f"port {self._config.port} on {self.host} cannot be bound") from None
         await self._tell_readiness()
@@ -86,6 +90,11 @@ class DiagnosticServer:
             asyncio.create_task(self._uploads.expire_forever()),
         ]
         return self.port
+
+    def _add_port(self, address: str) -> int:
+        if self._credentials is None:
+            return int(self._server.add_insecure_port(address))
+        return int(self._server.add_secure_port(address, self._credentials))
 
     async def drain(self, grace_s: float | None = None) -> bool:
         """Say "not serving" first, let nobody in, answer what was admitted, stop. False when the grace ran out.
@@ -124,6 +133,12 @@ class DiagnosticServer:
             except Exception as error:  # noqa: BLE001 - the edge of a background task: one line, then on
                 place = telemetry.format_stack(error)
                 telemetry.log_event(_log, logging.ERROR, "health of the service unknown", at=place)
+
+
+def _credentials(tls: TlsFiles | None) -> grpc.ServerCredentials | None:
+    if tls is None:
+        return None
+    return server_credentials(TlsCertificates(tls), require_client=tls.client_ca is not None)
 
 
 def _options(config: GrpcServerConfig) -> list[tuple[str, int]]:
