@@ -30,6 +30,8 @@ _CLIENT_KEY = "irmsia-client"
 
 _MAX_CLIENT_CHARACTERS = 100
 
+_LOOPBACK = ("ipv4:127.", "ipv6:%5B::1%5D", "ipv6:[::1]")
+
 _LEAST_READ_BYTES_S = 256 * 1024
 
 T = TypeVar("T", bound=Message | None)
@@ -131,9 +133,11 @@ def parsed(kind: type[M], data: bytes) -> M:
 
 
 def client_of(context: Any) -> str:
-    """Whose call it is, for turns: the name that the client gives itself, else its connection."""
+    """Whose call it is, for turns: the name that the client gives itself, else its host; on this one its connection."""
     named = next((value for key, value in context.invocation_metadata() or () if key == _CLIENT_KEY), None)
-    return str(named or context.peer())[:_MAX_CLIENT_CHARACTERS]
+    peer: str = context.peer()
+    host = peer if peer.startswith(_LOOPBACK) else peer.rpartition(":")[0]
+    return str(named or host)[:_MAX_CLIENT_CHARACTERS]
 
 
 async def _abort(context: Any, error: IrmsiaError, answer: Diagnosis | None) -> None:
