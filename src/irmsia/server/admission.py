@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from irmsia.errors import OverloadedError, UnavailableError
+from irmsia.server.lanes import Lanes
 
 MIB = 1024 * 1024
 
@@ -17,13 +18,14 @@ MIB = 1024 * 1024
 class AdmissionLimits:
     """How much may be inside at once, by all doors together.
 
-    ``calls``: requests for an answer, those that still come in among them. ``receivers``: whole messages that come in
-    at once. ``held_bytes``: sum of the images in memory that wait for an answer. ``retry_after_s``: seconds told to who
-    was turned away.
+    ``calls``: requests for an answer, those that still come in among them. ``receivers``, ``slow_receivers``: whole
+    messages that come in at once, quickly and slowly. ``held_bytes``: sum of the images in memory that wait for an
+    answer. ``retry_after_s``: seconds told to who was turned away.
     """
 
     calls: int = 256
     receivers: int = 4
+    slow_receivers: int = 12
     held_bytes: int = 256 * MIB
     retry_after_s: float = 1.0
 
@@ -40,7 +42,7 @@ class Admission:
         self._last_turned_away = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
-        self.receiving = asyncio.Semaphore(limits.receivers)
+        self.receiving = Lanes(limits.receivers, limits.slow_receivers)
 
     @property
     def closed(self) -> bool:

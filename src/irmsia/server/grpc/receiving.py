@@ -20,13 +20,10 @@ async def receive_one(context: Any, admission: Admission, config: GrpcServerConf
         TimedOutError: the monotonic ``deadline`` passed, or the message came too slowly.
         InvalidRequestError: there is none.
     """
+    lanes = admission.receiving
     async with until(deadline, "the request waited too long to be received"):
-        await admission.receiving.acquire()
-    try:
-        async with until(min(deadline, time.monotonic() + config.receive_s), "the request came too slowly"):
-            data = await context.read()
-    finally:
-        admission.receiving.release()
+        await lanes.wait_for_turn()
+    data = await lanes.take(context.read(), min(config.receive_s, deadline - time.monotonic()))
     if data is aio.EOF:
         raise InvalidRequestError("the call holds no request")
     return bytes(data)
