@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
-from irmsia.client import DicomDiagnosticClient
+from irmsia.client import DicomDiagnosticClient, RetryPolicy
 from irmsia.client.calls import DiagnoseOptions, _untyped, check_target, make_request
 from irmsia.errors import (
     CancelledError,
@@ -107,11 +107,12 @@ def test_health_and_models(client: DicomDiagnosticClient) -> None:
 
 
 @pytest.mark.parametrize("leaf", iter_leaves(), ids=lambda leaf: leaf.code)
-def test_every_error_comes_back_typed(client: DicomDiagnosticClient, door: Door, leaf: type[Exception]) -> None:
+def test_every_error_comes_back_typed(door: Door, leaf: type[Exception]) -> None:
     """What the service says of an image is raised here as the very class, with its message and no other text."""
     code = leaf.code  # type: ignore[attr-defined]
     door.service.script = lambda request: Diagnosis(error=Problem(code, "what happened"))
-    with pytest.raises(leaf) as caught:
+    retry = RetryPolicy(overloaded=1, unavailable=1)
+    with DicomDiagnosticClient(door.target, retry=retry) as client, pytest.raises(leaf) as caught:
         client.diagnose_dicom(b"image")
     assert str(caught.value) == "what happened"
     assert caught.value.__cause__ is None
@@ -134,7 +135,7 @@ def test_overload_is_raised_all_the_same() -> None:
 
     with (
         open_door(ScriptedService(submitting=full)) as door,
-        DicomDiagnosticClient(door.target) as client,
+        DicomDiagnosticClient(door.target, retry=RetryPolicy(overloaded=1)) as client,
         pytest.raises(OverloadedError) as caught,
     ):
         client.diagnose_dicom(b"image", raise_errors=False)
@@ -153,13 +154,16 @@ def test_paths_that_give_nothing(client: DicomDiagnosticClient, tmp_path: Path) 
         assert answer == Diagnosis(input=str(path), error=Problem(caught.value.code, caught.value.message))
 
 
-def test_too_large_is_not_sent(client: DicomDiagnosticClient, door: Door, tmp_path: Path) -> None:
-    """More than one message may hold stays here."""
+def test_too_large_is_not_sent(door: Door, tmp_path: Path) -> None:
+    """More than one message may hold stays here where nothing is sent in chunks."""
     path = tmp_path / "large"
     with path.open("wb") as file:
         file.truncate(MAX_UNARY_BYTES + 1)
     before = len(door.service.requests)
-    with pytest.raises(LimitExceededError):
+    with (
+        DicomDiagnosticClient(door.target, stream_above_bytes=1 << 40) as client,
+        pytest.raises(LimitExceededError),
+    ):
         client.diagnose_dicom(path)
     assert len(door.service.requests) == before
 

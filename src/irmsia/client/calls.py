@@ -1,14 +1,14 @@
 """What the client says and hears, without a socket: requests from arguments, answers and typed errors from replies.
 
-The blocking client uses it; an asynchronous face can be made of the same functions.
+Both faces of the client stand on these functions.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+import hashlib
+import re
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypedDict, TypeVar
 
 import grpc
 
@@ -19,22 +19,27 @@ from irmsia.errors import (
     InvalidRequestError,
     IrmsiaError,
     LimitExceededError,
-    NotFoundError,
-    NotReadableError,
     OverloadedError,
     TimedOutError,
     UnavailableError,
 )
-from irmsia.wire import MAX_UNARY_BYTES, Diagnosis, Problem
+from irmsia.wire import Diagnosis, Problem
 from irmsia.wire.proto import diagnosis_from_message
 from irmsia.wire.status import DETAILS_KEY, answer_of, error_of, status_from_bytes
+
+M = TypeVar("M", pb.DiagnoseDicomRequest, pb.DiagnoseOptions)
 
 _ABOUT_THE_SERVER = (OverloadedError, CancelledError, UnavailableError)
 """Errors that say nothing of the image: always raised, never an answer."""
 
 
+_TLS_WORDS = re.compile("handshake|certificate|ssl", re.IGNORECASE)
+
 _CONTENT_TAG = bytes([pb.DiagnoseDicomRequest.CONTENT_FIELD_NUMBER << 3 | 2])
 """Field number and wire type (2 = a length, then so many bytes) of the image."""
+
+_CHUNK_TAG = bytes([pb.DiagnoseStreamRequest.CHUNK_FIELD_NUMBER << 3 | 2])
+_DATA_TAG = bytes([pb.UploadChunk.DATA_FIELD_NUMBER << 3 | 2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,17 @@ class DiagnoseOptions:
     segmentation: bool = False
     model: str | None = None
     all_findings: bool = False
+
+
+class Asked(TypedDict, total=False):
+    """The same as keyword arguments of a call."""
+
+    heatmap: bool
+    overlay: bool
+    term: str | None
+    segmentation: bool
+    model: str | None
+    all_findings: bool
 
 
 def check_target(target: str) -> str:
@@ -63,32 +79,6 @@ def check_target(target: str) -> str:
     return target
 
 
-def read_source(source: bytes | str | Path) -> bytes:
-    """The bytes to send, at most 64 MiB of them.
-
-    Raises:
-        NotFoundError, NotReadableError: the path gives none.
-        LimitExceededError: too many for one message.
-    """
-    data = source if isinstance(source, bytes) else _read_path(Path(source))
-    if len(data) > MAX_UNARY_BYTES:
-        raise LimitExceededError(f"an image in one message has at most {MAX_UNARY_BYTES} bytes")
-    return data
-
-
-def _read_path(path: Path) -> bytes:
-    try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise NotReadableError("not a regular file")
-        with path.open("rb") as file:
-            return file.read(MAX_UNARY_BYTES + 1)
-    except FileNotFoundError:
-        raise NotFoundError("there is no such file") from None
-    except (OSError, ValueError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "not a file name"
-        raise NotReadableError(f"the file cannot be read: {reason}") from None
-
-
 def make_request(content: bytes, options: DiagnoseOptions) -> bytes:
     """A serialised ``DiagnoseDicomRequest``.
 
@@ -102,16 +92,33 @@ def make_request(content: bytes, options: DiagnoseOptions) -> bytes:
     return b"".join((_CONTENT_TAG, _varint(len(content)), content, _options_alone(options).SerializeToString()))
 
 
+def idempotency_key(digest: bytes, options: DiagnoseOptions) -> str:
+    """SHA-256 (hex) of the input's SHA-256 and the options: equal for every try of one question."""
+    return hashlib.sha256(digest + _options_alone(options).SerializeToString(deterministic=True)).hexdigest()
+
+
+def make_open(options: DiagnoseOptions, *, upload_id: str | None, size: int, sha256: str | None) -> bytes:
+    """A serialised ``DiagnoseStreamRequest`` that begins an upload, or goes on with ``upload_id``."""
+    opened = pb.UploadOpen(upload_id=upload_id, size=size, sha256=sha256, options=_filled(pb.DiagnoseOptions, options))
+    request: bytes = pb.DiagnoseStreamRequest(open=opened).SerializeToString()
+    return request
+
+
+def make_chunk(offset: int, data: bytes, *, last: bool) -> bytes:
+    """A serialised ``DiagnoseStreamRequest`` with one chunk; put together by hand as in `make_request`."""
+    head = pb.UploadChunk(offset=offset, last=last).SerializeToString()
+    body = (head, _DATA_TAG, _varint(len(data)))
+    size = sum(map(len, body)) + len(data)
+    return b"".join((_CHUNK_TAG, _varint(size), *body, data))
+
+
 def _options_alone(options: DiagnoseOptions) -> pb.DiagnoseDicomRequest:
+    return _filled(pb.DiagnoseDicomRequest, options)
+
+
+def _filled(message: type[M], options: DiagnoseOptions) -> M:
     try:
-        return pb.DiagnoseDicomRequest(
-            heatmap=options.heatmap,
-            overlay=options.overlay,
-            term=options.term,
-            segmentation=options.segmentation,
-            model=options.model,
-            all_findings=options.all_findings,
-        )
+        return message(**asdict(options))
     except UnicodeEncodeError:  # bytes of a command line that are no UTF-8
         raise InvalidRequestError("the name of a term or a model must be Unicode text") from None
 
@@ -140,12 +147,14 @@ def failed_answer(error: IrmsiaError, known: Diagnosis | None, name: str | None)
 
 
 def read_failure(failure: Any, target: str) -> tuple[IrmsiaError, Diagnosis | None]:
-    """The typed error in a failed call (a ``grpc.RpcError`` that is a ``grpc.Call``) and what is known of its image."""
+    """The typed error in a failed call (a ``grpc.aio.AioRpcError``) and what is known of its image."""
     status = next(
         (status_from_bytes(value) for key, value in failure.trailing_metadata() or () if key == DETAILS_KEY), None
     )
     error = error_of(status) if status is not None else None
     if status is None or error is None:
+        if failure.code() is grpc.StatusCode.UNAVAILABLE and _TLS_WORDS.search(failure.details() or ""):
+            return UnavailableError(f"no TLS connection to {target}: check the certificates on both sides"), None
         return _untyped(failure.code(), target), None
     return error, answer_of(status)
 
@@ -157,6 +166,8 @@ def _untyped(code: grpc.StatusCode, target: str) -> IrmsiaError:
             return UnavailableError(f"no server answers at {target}")
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return TimedOutError("no answer within the time allowed")
+        case grpc.StatusCode.INTERNAL | grpc.StatusCode.UNKNOWN:  # a server of ours says more: a cut amid a message
+            return UnavailableError(f"the connection to {target} broke")
         case grpc.StatusCode.CANCELLED:  # by the server: it stopped before it took the call
             return UnavailableError(f"the server at {target} dropped the request")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:  # our own overload carries its code, so this is the size of a message

@@ -1,58 +1,56 @@
-"""A blocking client of the gRPC door, safe to use from several threads."""
+"""A blocking client of the gRPC door, safe to use from several threads: the asynchronous one on a loop of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
-import grpc
-
-from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
-from irmsia.client.calls import (
-    DiagnoseOptions,
-    check_target,
-    failed_answer,
-    make_request,
-    read_answer,
-    read_failure,
-    read_source,
-)
-from irmsia.errors import CancelledError, IrmsiaError, UnavailableError
-from irmsia.wire import SERVICE, Diagnosis, ModelInfo, ServiceHealth
-from irmsia.wire.proto import health_from_message, models_from_message
+from irmsia.client.asynchronous import STREAM_ABOVE_BYTES, AsyncDicomDiagnosticClient
+from irmsia.client.background import enter_loop, leave_loop
+from irmsia.client.calls import Asked, DiagnoseOptions
+from irmsia.client.retry import RetryPolicy
+from irmsia.client.servers import CLOSED
+from irmsia.client.sources import Source
+from irmsia.client.upload import MIB, ProgressCallback, StreamProgress
+from irmsia.errors import CancelledError
+from irmsia.wire import Diagnosis, ModelInfo, ServiceHealth
 
 T = TypeVar("T")
 
-_CLOSED = "the client was closed"
-
-_CHANNEL_OPTIONS = [
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.enable_http_proxy", 0),  # images go to the server that was named, never through a proxy of the environment
-]
-
 
 class DicomDiagnosticClient:
-    """Asks one server. Use it as a context manager, or call `close`.
+    """Asks one server or several. Use it as a context manager, or call `close`.
 
     >>> with DicomDiagnosticClient("127.0.0.1:50051") as client:  # doctest: +SKIP
     ...     print(client.diagnose_dicom(Path("chest.dcm")).decision)
 
-    Every method raises UnavailableError when no server answers at ``target`` ("HOST:PORT"), TimedOutError after
-    ``timeout`` seconds (null: never), and the server's own error as the same class of `irmsia.errors`.
+    The arguments are those of `AsyncDicomDiagnosticClient`, and each method is its method of the same name: there it is
+    described. Every method raises UnavailableError when no server answers, TimedOutError after ``timeout`` seconds
+    (null: never), and the server's own error as the same class of `irmsia.errors`.
     """
 
-    def __init__(self, target: str = "127.0.0.1:50051") -> None:
-        """Open a channel; nothing is sent yet. Raises InvalidRequestError when ``target`` is no HOST:PORT."""
-        self.target = check_target(target)
+    def __init__(
+        self,
+        target: str | Sequence[str] = "127.0.0.1:50051",
+        *,
+        ca: Path | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        retry: RetryPolicy | None = None,
+        stream_above_bytes: int = STREAM_ABOVE_BYTES,
+    ) -> None:
+        self._client = AsyncDicomDiagnosticClient(
+            target, ca=ca, certificate=certificate, key=key, retry=retry, stream_above_bytes=stream_above_bytes
+        )
+        self.targets = self._client.targets
         self._closed = False
-        self._channel = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
-        self._health = self._call("HealthCheck", pb.HealthCheckResponse)
-        self._models = self._call("GetAvailableModels", pb.GetAvailableModelsResponse)
-        self._diagnose = self._call("DiagnoseDicom", pb.Diagnosis)
+        self._loop = enter_loop()
 
     def __enter__(self) -> Self:
         return self
@@ -63,127 +61,122 @@ class DicomDiagnosticClient:
         self.close()
 
     def close(self) -> None:
-        """Close the channel; calls that are under way end with CancelledError. Twice is once."""
+        """Close the channels; calls that are under way end with CancelledError. Twice is once."""
+        if self._closed:
+            return
         self._closed = True
-        self._channel.close()
+        asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result()
+        leave_loop()
 
     def wait_ready(self, timeout: float = 10.0) -> None:
-        """Return when the server takes connections, at most ``timeout`` seconds from now.
+        """Return when a server takes connections, at most ``timeout`` seconds from now.
 
         Raises:
-            UnavailableError: it does not.
+            UnavailableError: none does.
         """
-        try:
-            grpc.channel_ready_future(self._channel).result(timeout)
-        except grpc.FutureTimeoutError:
-            raise UnavailableError(f"no server answers at {self.target}") from None
+        self._wait(self._client.wait_ready(timeout))
 
     def health_check(self, *, timeout: float | None = 5.0) -> ServiceHealth:
         """Whether requests are taken, by which model, and how many are waiting."""
-        return health_from_message(self._ask(self._health, pb.HealthCheckRequest().SerializeToString(), timeout))
+        return self._wait(self._client.health_check(timeout=timeout))
 
     def get_available_models(self, *, timeout: float | None = 10.0) -> tuple[ModelInfo, ...]:
         """Every model that can be asked for, the active one first."""
-        return models_from_message(self._ask(self._models, pb.GetAvailableModelsRequest().SerializeToString(), timeout))
+        return self._wait(self._client.get_available_models(timeout=timeout))
 
     def diagnose_dicom(
         self,
-        source: bytes | str | Path,
+        source: Source,
         *,
-        heatmap: bool = False,
-        overlay: bool = False,
-        term: str | None = None,
-        segmentation: bool = False,
-        model: str | None = None,
-        all_findings: bool = False,
         name: str | None = None,
         timeout: float | None = 60.0,
         raise_errors: bool = True,
+        **options: Unpack[Asked],
     ) -> Diagnosis:
-        """The answer to one image of any format the server reads, at most 64 MiB.
+        """The answer to one image of any format the server reads; a large one is sent in chunks."""
+        asked = DiagnoseOptions(**options)
+        return self._wait(
+            self._client.ask(source, asked, name=name, timeout=timeout, raise_errors=raise_errors),
+        )
 
-        ``source``: a file's bytes, or its path as text or `Path`. ``heatmap`` asks for the explanation of ``term``,
-        ``overlay`` for its picture too. ``name`` (else the path) becomes ``input`` of the answer and does not leave
-        this machine. A refusal is an answer. With ``raise_errors=False`` an image that cannot be answered gives a
-        `Diagnosis` with ``error`` and all that is known; overload, cancelling and an absent server are raised all the
-        same.
-
-        Raises:
-            IrmsiaError: the leaf that says what is wrong with the image, the request or the server.
-        """
-        options = DiagnoseOptions(heatmap, overlay, term, segmentation, model, all_findings)
-        answer = self.submit(source, options, name=name, timeout=timeout, raise_errors=raise_errors)
-        try:
-            return answer.result()
-        except BaseException:
-            answer.cancel()  # Ctrl-C: the server need not go on
-            raise
+    def diagnose_dicom_stream(
+        self,
+        source: Source,
+        *,
+        chunk_bytes: int = MIB,
+        progress: ProgressCallback | None = None,
+        name: str | None = None,
+        timeout: float | None = 300.0,
+        raise_errors: bool = True,
+        **options: Unpack[Asked],
+    ) -> Diagnosis:
+        """As `diagnose_dicom`, sent in chunks; ``progress`` is called in the calling thread."""
+        heard: SimpleQueue[StreamProgress | None] = SimpleQueue()
+        future = self._begin(
+            self._client.diagnose_dicom_stream(
+                source,
+                chunk_bytes=chunk_bytes,
+                progress=heard.put if progress is not None else None,
+                name=name,
+                timeout=timeout,
+                raise_errors=raise_errors,
+                **options,
+            )
+        )
+        future.add_done_callback(lambda _: heard.put(None))
+        with _cancelling(future):
+            while (update := heard.get()) is not None:
+                if progress is not None:
+                    progress(update)
+            return future.result()
 
     def submit(
         self,
-        source: bytes | str | Path,
+        source: Source,
         options: DiagnoseOptions | None = None,
         *,
         name: str | None = None,
         timeout: float | None = 60.0,
         raise_errors: bool = True,
+        progress: ProgressCallback | None = None,
+        stream: bool = False,
     ) -> Future[Diagnosis]:
         """Ask without waiting: the future gives what `diagnose_dicom` returns or raises; cancelling it ends the call.
 
-        Nothing is raised here, errors of ``source`` among them: the future holds them.
+        Nothing is raised here, errors of ``source`` among them: the future holds them. ``progress`` is called on the
+        client's own thread and must not wait; ``stream`` sends the image in chunks whatever its size.
         """
-        shown = name if name is not None else (None if isinstance(source, bytes) else str(source))
-        future: Future[Diagnosis] = Future()
-        try:
-            call = self._begin(make_request(read_source(source), options or DiagnoseOptions()), timeout)
-        except IrmsiaError as error:
-            caught = error
-            _settle(future, lambda: _raised(caught) if raise_errors else failed_answer(caught, None, shown))
-            return future
-        call.add_done_callback(lambda done: _settle(future, lambda: self._outcome(done, shown, raise_errors)))
-        future.add_done_callback(lambda done: call.cancel() if done.cancelled() else None)
-        return future
-
-    def _begin(self, request: bytes, timeout: float | None) -> Any:
-        try:
-            return self._diagnose.future(request, timeout=timeout)
-        except ValueError:  # all that gRPC says of a closed channel
-            raise CancelledError(_CLOSED) from None
-
-    def _outcome(self, call: Any, name: str | None, raise_errors: bool) -> Diagnosis:
-        if call.code() is grpc.StatusCode.OK:
-            return read_answer(call.result(), name)
-        if self._closed and call.code() is grpc.StatusCode.CANCELLED:
-            raise CancelledError(_CLOSED)
-        error, known = read_failure(call, self.target)
-        if raise_errors:
-            raise error
-        return failed_answer(error, known, name)
-
-    def _ask(self, call: Any, request: bytes, timeout: float | None) -> Any:
-        try:
-            return call(request, timeout=timeout)
-        except grpc.RpcError as failure:
-            raise read_failure(failure, self.target)[0] from None
-        except ValueError:  # all that gRPC says of a closed channel
-            raise CancelledError(_CLOSED) from None
-
-    def _call(self, name: str, reply: Any) -> Any:
-        return self._channel.unary_unary(
-            f"/{SERVICE}/{name}",
-            response_deserializer=reply.FromString,  # requests are bytes already
+        return self._begin(
+            self._client.ask(
+                source,
+                options or DiagnoseOptions(),
+                name=name,
+                timeout=timeout,
+                raise_errors=raise_errors,
+                progress=progress,
+                stream=stream,
+            )
         )
 
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        future = self._begin(work)
+        with _cancelling(future):
+            return future.result()
 
-def _raised(error: IrmsiaError) -> Diagnosis:
-    raise error
+    def _begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        if self._closed:
+            work.close()
+            failed: Future[T] = Future()
+            failed.set_exception(CancelledError(CLOSED))
+            return failed
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
 
-def _settle(future: Future[Diagnosis], outcome: Callable[[], Diagnosis]) -> None:
-    """Give ``future`` what ``outcome`` returns or raises, unless it was cancelled meanwhile."""
-    if not future.set_running_or_notify_cancel():
-        return
+@contextmanager
+def _cancelling(future: Future[Any]) -> Iterator[None]:
+    """Cancel ``future`` when whoever waits for it is interrupted: the server need not go on."""
     try:
-        future.set_result(outcome())
-    except Exception as error:  # noqa: BLE001 - it is the future's to raise, in the caller's thread
-        future.set_exception(error)
+        yield
+    except BaseException:
+        future.cancel()
+        raise

@@ -1,0 +1,202 @@
+"""One image sent in chunks: taken up again after a cut where the server says that it stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
+from irmsia.client.calls import DiagnoseOptions, idempotency_key, make_chunk, make_open
+from irmsia.client.retry import CallFailed, Deadline, RetryPolicy, Tries
+from irmsia.client.servers import Exchange, Metadata, Server, Servers
+from irmsia.client.sources import OpenSource
+from irmsia.errors import InternalError, InvalidRequestError, NotFoundError, UnavailableError
+
+MIB = 1024 * 1024
+
+UPLOADING = "UPLOADING"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamProgress:
+    """How far one image is.
+
+    ``stage``: UPLOADING, then as the server says RECEIVED, DECODING, PREPROCESSING, INFERRING, EXPLAINING, DONE; never
+    an earlier one after a later one. ``percent``, 0..100, never falling: of the bytes while
+    UPLOADING, then of the work. ``received`` of ``size`` bytes are kept by the server.
+    """
+
+    stage: str
+    percent: float
+    received: int
+    size: int
+
+
+ProgressCallback = Callable[[StreamProgress], object]
+
+
+class Upload:
+    """One image on its way to whichever server answers it."""
+
+    def __init__(
+        self,
+        servers: Servers,
+        source: OpenSource,
+        options: DiagnoseOptions,
+        *,
+        chunk_bytes: int,
+        policy: RetryPolicy,
+        progress: ProgressCallback | None,
+    ) -> None:
+        if not 0 < chunk_bytes <= 4 * MIB:
+            raise InvalidRequestError("a chunk has 1 byte to 4 MiB")
+        self._servers = servers
+        self._source = source
+        self._options = options
+        self._chunk_bytes = chunk_bytes
+        self._policy = policy
+        self._progress = progress
+        self._told = (0, -1.0)
+        self._server: Server | None = None
+        self._id: str | None = None
+        self._kept = 0
+        self._opened = False
+
+    async def send(self, server: Server, deadline: Deadline) -> pb.Diagnosis:
+        """The answer of ``server``. What it keeps already is not sent again, however often the connection is cut.
+
+        Raises:
+            CallFailed: it failed for good, or so many times without getting further as the policy says.
+        """
+        if server is not self._server:
+            self._server, self._id, self._kept = server, None, 0
+        tries = Tries(self._policy)
+        while True:
+            before, resumed = self._kept, self._id is not None
+            try:
+                return await self._attempt(server, deadline)
+            except CallFailed as failure:
+                failed = failure if not (resumed and self._is_lost(failure)) else self._begin_again()
+            if self._kept > before:
+                tries.progressed()
+            if self._id is None and not resumed:  # nothing is kept here: any other server will do as well
+                raise failed
+            pause = tries.pause_after(failed.error)
+            if pause is None or not deadline.allows(pause):
+                raise failed
+            await asyncio.sleep(pause)
+
+    def _is_lost(self, failure: CallFailed) -> bool:
+        """Whether the server knows nothing of the upload any more: it was started anew, or too much time passed."""
+        return not self._opened and isinstance(failure.error, (NotFoundError, InvalidRequestError))
+
+    def _begin_again(self) -> CallFailed:
+        self._id, self._kept = None, 0
+        return CallFailed(UnavailableError("the server lost the upload"))
+
+    async def _attempt(self, server: Server, deadline: Deadline) -> pb.Diagnosis:
+        self._opened = False
+        exchange = self._servers.exchange(
+            server,
+            "DiagnoseDicomStream",
+            pb.DiagnoseStreamResponse,
+            timeout=deadline.left(),
+            metadata=self._key(),
+        )
+        try:
+            digest = self._source.sha256
+            opened = make_open(
+                self._options, upload_id=self._id, size=self._source.size, sha256=digest.hex() if digest else None
+            )
+            await exchange.write(opened)
+            await self._read_first(exchange)
+            return await self._exchange(exchange)
+        finally:
+            exchange.cancel()
+
+    def _key(self) -> Metadata:
+        """Known only when every byte was read once; before that the upload's id tells tries of one question."""
+        digest = self._source.sha256
+        return () if digest is None else (("irmsia-idempotency-key", idempotency_key(digest, self._options)),)
+
+    async def _read_first(self, exchange: Exchange) -> None:
+        message = await exchange.read()
+        if message is None or message.WhichOneof("part") != "ack":
+            raise CallFailed(InternalError("the server does not keep to the protocol of uploads"))
+        self._opened = True
+        self._keep(message.ack)
+
+    def _keep(self, ack: pb.UploadAck) -> None:
+        if not ack.upload_id or not 0 <= ack.received <= self._source.hashed:
+            raise CallFailed(InternalError("the server keeps more than was sent"))
+        self._id, self._kept = ack.upload_id, ack.received
+        size = self._source.size
+        self._tell(UPLOADING, 0, 100.0 * ack.received / size if size else 100.0)
+
+    async def _exchange(self, exchange: Exchange) -> pb.Diagnosis:
+        sender = asyncio.ensure_future(self._send_rest(exchange, self._kept))
+        receiver = asyncio.ensure_future(self._receive(exchange))
+        try:
+            await asyncio.wait({sender, receiver}, return_when=asyncio.FIRST_COMPLETED)
+            if sender.done():
+                sender.result()  # an error of the file; how the call itself ends the receiver hears
+            return await receiver
+        finally:
+            for task in (sender, receiver):
+                task.cancel()
+            await asyncio.gather(sender, receiver, return_exceptions=True)
+
+    async def _send_rest(self, exchange: Exchange, offset: int) -> None:
+        """Send what is missing from ``offset`` on; the next chunk is read while one is on its way."""
+        reading = self._read(offset)
+        try:
+            while True:
+                data = await reading
+                following = offset + len(data)
+                last = following >= self._source.size
+                if not last:
+                    reading = self._read(following)
+                if not await exchange.write(make_chunk(offset, data, last=last)) or last:
+                    break
+                offset = following
+        finally:
+            reading.cancel()
+        await exchange.end()
+
+    def _read(self, offset: int) -> asyncio.Future[bytes]:
+        return asyncio.ensure_future(asyncio.to_thread(self._source.read, offset, self._chunk_bytes))
+
+    async def _receive(self, exchange: Exchange) -> pb.Diagnosis:
+        while (message := await exchange.read()) is not None:
+            match message.WhichOneof("part"):
+                case "ack":
+                    self._keep(message.ack)
+                case "progress":
+                    stage = message.progress.stage
+                    self._tell(pb.Stage.Name(stage).removeprefix("STAGE_"), stage, message.progress.percent)
+                case "diagnosis":
+                    answer: pb.Diagnosis = message.diagnosis
+                    self._check(answer)
+                    return answer
+        raise CallFailed(UnavailableError("the server ended the call without an answer"))
+
+    def _check(self, answer: pb.Diagnosis) -> None:
+        """The answer is to the very bytes that are here."""
+        digest = self._source.sha256
+        if digest is not None and answer.evidence.input_sha256 not in ("", digest.hex()):
+            raise CallFailed(InternalError("the server's answer is to other bytes than were sent"))
+
+    def _tell(self, stage: str, number: int, percent: float) -> None:
+        """Tell the callback, unless a try before this one got further; 0 is the number of UPLOADING."""
+        if self._progress is not None and (number, percent) > self._told and percent >= self._floor(number):
+            self._told = (number, percent)
+            self._progress(StreamProgress(stage, percent, self._kept, self._source.size))
+
+    def _floor(self, number: int) -> float:
+        return self._told[1] if number and self._told[0] else 0.0
+
+
+async def send_upload(upload: Upload, servers: Servers, deadline: Deadline, policy: RetryPolicy) -> pb.Diagnosis:
+    """The answer to ``upload`` from one server, or from another when that one is gone."""
+    return await servers.run(lambda server: upload.send(server, deadline), deadline, policy)
