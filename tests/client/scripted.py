@@ -35,6 +35,7 @@ class Peer:
 
     answer: Answerer = answer_to
     ack_every: int = 1
+    forgetful: bool = False
     uploads: dict[str, bytearray] = field(default_factory=dict)
     opened: list[tuple[str | None, int]] = field(default_factory=list)
     """Every ``open``: the upload it named, and the offset that was told."""
@@ -45,6 +46,8 @@ class Peer:
     options: list[pb.DiagnoseOptions] = field(default_factory=list)
     metadata: list[dict[str, str]] = field(default_factory=list)
     items: list[str] = field(default_factory=list)
+    ended: int = 0
+    """Batches that came to their end."""
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -76,7 +79,7 @@ class Peer:
         self.metadata.append(dict(context.invocation_metadata()))
         opened = (await anext(aiter(requests))).open
         identity = opened.upload_id or f"upload-{next(self.numbers)}"
-        if opened.upload_id and identity not in self.uploads:
+        if opened.upload_id and (self.forgetful or identity not in self.uploads):
             await abort(context, NotFoundError("there is no such upload"))
         kept = self.uploads.setdefault(identity, bytearray())
         told = len(kept)
@@ -109,6 +112,7 @@ class Peer:
             except IrmsiaError as error:
                 answer = pb.Diagnosis(error=pb.Problem(code=error.code, message=error.message))
             yield pb.DiagnoseBatchStreamResponse(answer=pb.BatchAnswer(id=request.id, diagnosis=answer))
+        self.ended += 1
         yield pb.DiagnoseBatchStreamResponse(summary=pb.BatchSummary())
 
     async def _answered(self, request: pb.DiagnoseDicomRequest, context: Any) -> pb.Diagnosis:
@@ -138,6 +142,7 @@ class Cutter:
         """Bytes towards the server."""
         self.target = ""
         self._server: asyncio.Server | None = None
+        self._serving: set[Any] = set()
 
     async def start(self) -> None:
         """Listen."""
@@ -145,11 +150,15 @@ class Cutter:
         self.target = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def close(self) -> None:
-        """Stop listening."""
+        """Stop listening and cut what is open."""
         assert self._server is not None
         self._server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._serving.add(asyncio.current_task())
         there_reader, there_writer = await asyncio.open_connection(self._host, self._port)
         budget = self._budgets.pop(0) if self._budgets else None
         back = asyncio.ensure_future(self._pipe(there_reader, writer))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
+from irmsia.client.answers import AsyncBatchAnswers, BatchResult
+from irmsia.client.batch import BatchSession
 from irmsia.client.calls import (
     Asked,
     DiagnoseOptions,
@@ -25,12 +27,15 @@ from irmsia.client.servers import CLOSED, Server, Servers, once
 from irmsia.client.sources import OpenSource, Source, shown_name
 from irmsia.client.tls import read_credentials
 from irmsia.client.upload import MIB, ProgressCallback, Upload, send_upload
-from irmsia.errors import CancelledError, InvalidRequestError, IrmsiaError, UnavailableError
+from irmsia.errors import CancelledError, InvalidRequestError, IrmsiaError, TimedOutError, UnavailableError
 from irmsia.wire import Diagnosis, ModelInfo, ServiceHealth
 from irmsia.wire.proto import health_from_message, models_from_message
 
 STREAM_ABOVE_BYTES = 10_000_000
 """A larger image is sent in chunks."""
+
+_ALONE_S = 300.0
+"""For an image of a batch that is too large for one message."""
 
 _QUICK_BYTES = MIB
 """Up to here bytes are hashed and joined where they are; more would hold the event loop up."""
@@ -73,6 +78,7 @@ class AsyncDicomDiagnosticClient:
         self._retry = retry or RetryPolicy()
         self._stream_above = stream_above_bytes
         self._servers = Servers(self.targets, read_credentials(ca, certificate, key), uuid.uuid4().hex)
+        self._batch: BatchSession | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -84,6 +90,8 @@ class AsyncDicomDiagnosticClient:
 
     async def close(self) -> None:
         """Close the channels; calls that are under way end with CancelledError. Twice is once."""
+        if self._batch is not None:
+            await self._batch.close()
         await self._servers.close()
 
     async def wait_ready(self, timeout: float = 10.0) -> None:
@@ -201,6 +209,46 @@ class AsyncDicomDiagnosticClient:
         if raise_errors:
             raise error
         return failed_answer(error, known, shown)
+
+    async def ask_in_batch(
+        self, source: Source, options: DiagnoseOptions, *, name: str | None = None, timeout: float | None = None
+    ) -> Diagnosis:
+        """The answer to one image among many that share a call a server; a failed one is an answer with ``error``."""
+        if self._servers.closed:
+            raise CancelledError(CLOSED)
+        if self._batch is None:
+            self._batch = self._session()
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._batch.submit(source, options, shown_name(source, name))
+        except TimeoutError:
+            raise TimedOutError("no answer within the time allowed") from None
+
+    def diagnose_batch_stream(
+        self, sources: Iterable[Source], *, ahead: int = 64, timeout: float | None = None, **options: Unpack[Asked]
+    ) -> AsyncBatchAnswers:
+        """Answers to any number of images as they come, each with the index of its image; a summary at the end.
+
+        An image that fails is an answer with ``error`` and ends nothing. All servers work on the batch; images on a
+        connection that breaks are sent again. ``sources`` is read while answers are taken, ``ahead`` images at most in
+        front of them. ``timeout``, in seconds, is for all of it.
+        """
+        asked = DiagnoseOptions(**options)
+        return AsyncBatchAnswers(self._session(), sources, asked, ahead=ahead, timeout=timeout)
+
+    async def diagnose_batch(
+        self, sources: Iterable[Source], *, timeout: float | None = None, **options: Unpack[Asked]
+    ) -> BatchResult:
+        """As `diagnose_batch_stream`, all answers at once in the order of their images."""
+        batch = self.diagnose_batch_stream(sources, timeout=timeout, **options)
+        answers = {index: answer async for index, answer in batch}
+        return BatchResult(tuple(answers[index] for index in sorted(answers)), batch.summary)
+
+    def _session(self) -> BatchSession:
+        async def alone(source: Source, options: DiagnoseOptions, name: str | None) -> Diagnosis:
+            return await self.ask(source, options, name=name, timeout=_ALONE_S, raise_errors=False, stream=True)
+
+        return BatchSession(self._servers, self._retry, alone=alone)
 
     async def _send(self, source: OpenSource, options: DiagnoseOptions, deadline: Deadline) -> Any:
         """One image in one message."""

@@ -39,6 +39,7 @@ _CONTENT_TAG = bytes([pb.DiagnoseDicomRequest.CONTENT_FIELD_NUMBER << 3 | 2])
 """Field number and wire type (2 = a length, then so many bytes) of the image."""
 
 _CHUNK_TAG = bytes([pb.DiagnoseStreamRequest.CHUNK_FIELD_NUMBER << 3 | 2])
+_ITEM_TAG = bytes([pb.DiagnoseBatchStreamRequest.ITEM_FIELD_NUMBER << 3 | 2])
 _DATA_TAG = bytes([pb.UploadChunk.DATA_FIELD_NUMBER << 3 | 2])
 
 
@@ -110,6 +111,12 @@ def make_chunk(offset: int, data: bytes, *, last: bool) -> bytes:
     body = (head, _DATA_TAG, _varint(len(data)))
     size = sum(map(len, body)) + len(data)
     return b"".join((_CHUNK_TAG, _varint(size), *body, data))
+
+
+def make_item(identity: str, request: bytes) -> bytes:
+    """A serialised ``DiagnoseBatchStreamRequest`` around a serialised ``DiagnoseDicomRequest``."""
+    head = pb.DiagnoseBatchStreamRequest(id=identity).SerializeToString()
+    return b"".join((head, _ITEM_TAG, _varint(len(request)), request))
 
 
 def _options_alone(options: DiagnoseOptions) -> pb.DiagnoseDicomRequest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
+from irmsia.client.answers import AsyncBatchAnswers, BatchResult
 from irmsia.client.asynchronous import STREAM_ABOVE_BYTES, AsyncDicomDiagnosticClient
 from irmsia.client.background import enter_loop, leave_loop
 from irmsia.client.calls import Asked, DiagnoseOptions
@@ -19,7 +20,7 @@ from irmsia.client.servers import CLOSED
 from irmsia.client.sources import Source
 from irmsia.client.upload import MIB, ProgressCallback, StreamProgress
 from irmsia.errors import CancelledError
-from irmsia.wire import Diagnosis, ModelInfo, ServiceHealth
+from irmsia.wire import BatchSummary, Diagnosis, ModelInfo, ServiceHealth
 
 T = TypeVar("T")
 
@@ -158,6 +159,33 @@ class DicomDiagnosticClient:
             )
         )
 
+    def diagnose_batch_stream(
+        self, sources: Iterable[Source], *, ahead: int = 64, timeout: float | None = None, **options: Unpack[Asked]
+    ) -> BatchAnswers:
+        """Answers to any number of images as they come, each with the index of its image; a summary at the end."""
+
+        async def begin() -> AsyncBatchAnswers:
+            return self._client.diagnose_batch_stream(sources, ahead=ahead, timeout=timeout, **options)
+
+        return BatchAnswers(self._wait(begin()), self._wait)
+
+    def diagnose_batch(
+        self, sources: Iterable[Source], *, timeout: float | None = None, **options: Unpack[Asked]
+    ) -> BatchResult:
+        """As `diagnose_batch_stream`, all answers at once in the order of their images."""
+        return self._wait(self._client.diagnose_batch(sources, timeout=timeout, **options))
+
+    def submit_in_batch(
+        self,
+        source: Source,
+        options: DiagnoseOptions | None = None,
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+    ) -> Future[Diagnosis]:
+        """As `submit` for one image among many: they share one call a server, and single images go before them."""
+        return self._begin(self._client.ask_in_batch(source, options or DiagnoseOptions(), name=name, timeout=timeout))
+
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         future = self._begin(work)
         with _cancelling(future):
@@ -170,6 +198,38 @@ class DicomDiagnosticClient:
             failed.set_exception(CancelledError(CLOSED))
             return failed
         return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+
+class BatchAnswers(Iterator[tuple[int, Diagnosis]]):
+    """Gives (index of the image, answer) as answers come. Read it to its end, or close it (``with`` does)."""
+
+    def __init__(self, answers: AsyncBatchAnswers, wait: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+        self._answers = answers
+        self._wait_for = wait
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __next__(self) -> tuple[int, Diagnosis]:
+        try:
+            found: tuple[int, Diagnosis] = self._wait_for(self._answers.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+        return found
+
+    @property
+    def summary(self) -> BatchSummary:
+        """What the answers given so far are together; after the last one, of the whole batch."""
+        return self._answers.summary
+
+    def close(self) -> None:
+        """Stop: images without an answer are dropped."""
+        self._wait_for(self._answers.aclose())
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -220,6 +220,20 @@ class Exchange:
     def cancel(self) -> None:
         """End the call, if it has not ended."""
         self._call.cancel()
+
+
+async def both_ways(sending: Coroutine[Any, Any, None], receiving: Coroutine[Any, Any, T]) -> T:
+    """What ``receiving`` gives, while ``sending`` runs; an error of either ends both."""
+    sender, receiver = asyncio.ensure_future(sending), asyncio.ensure_future(receiving)
+    try:
+        await asyncio.wait({sender, receiver}, return_when=asyncio.FIRST_COMPLETED)
+        if sender.done():
+            sender.result()  # an error of a file, say; how the call itself ends the receiver hears
+        return await receiver
+    finally:
+        for task in (sender, receiver):
+            task.cancel()
+        await asyncio.gather(sender, receiver, return_exceptions=True)
 
 
 def once(policy: RetryPolicy) -> RetryPolicy:

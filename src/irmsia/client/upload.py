@@ -9,22 +9,23 @@ from dataclasses import dataclass
 from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
 from irmsia.client.calls import DiagnoseOptions, idempotency_key, make_chunk, make_open
 from irmsia.client.retry import CallFailed, Deadline, RetryPolicy, Tries
-from irmsia.client.servers import Exchange, Metadata, Server, Servers
+from irmsia.client.servers import Exchange, Metadata, Server, Servers, both_ways
 from irmsia.client.sources import OpenSource
-from irmsia.errors import InternalError, InvalidRequestError, NotFoundError, UnavailableError
+from irmsia.errors import InternalError, InvalidRequestError, UnavailableError
 
 MIB = 1024 * 1024
 
-UPLOADING = "UPLOADING"
+_LOST = {"NOT_FOUND", "UPLOAD_EXPIRED", "INVALID_REQUEST"}
+"""What a server says that has no such upload."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamProgress:
     """How far one image is.
 
-    ``stage``: UPLOADING, then as the server says RECEIVED, DECODING, PREPROCESSING, INFERRING, EXPLAINING, DONE; never
-    an earlier one after a later one. ``percent``, 0..100, never falling: of the bytes while
-    UPLOADING, then of the work. ``received`` of ``size`` bytes are kept by the server.
+    ``stage``: RECEIVED while the bytes go there, then DECODING, PREPROCESSING, INFERRING, EXPLAINING, DONE; never an
+    earlier one after a later one. ``percent`` of the whole, 0..100 and never falling, as the server says. ``received``
+    of ``size`` bytes are kept there.
     """
 
     stage: str
@@ -57,7 +58,7 @@ class Upload:
         self._chunk_bytes = chunk_bytes
         self._policy = policy
         self._progress = progress
-        self._told = (0, -1.0)
+        self._told = (0, 0.0, -1)
         self._server: Server | None = None
         self._id: str | None = None
         self._kept = 0
@@ -89,7 +90,7 @@ class Upload:
 
     def _is_lost(self, failure: CallFailed) -> bool:
         """Whether the server knows nothing of the upload any more: it was started anew, or too much time passed."""
-        return not self._opened and isinstance(failure.error, (NotFoundError, InvalidRequestError))
+        return not self._opened and failure.error.code in _LOST
 
     def _begin_again(self) -> CallFailed:
         self._id, self._kept = None, 0
@@ -111,7 +112,7 @@ class Upload:
             )
             await exchange.write(opened)
             await self._read_first(exchange)
-            return await self._exchange(exchange)
+            return await both_ways(self._send_rest(exchange, self._kept), self._receive(exchange))
         finally:
             exchange.cancel()
 
@@ -131,21 +132,7 @@ class Upload:
         if not ack.upload_id or not 0 <= ack.received <= self._source.hashed:
             raise CallFailed(InternalError("the server keeps more than was sent"))
         self._id, self._kept = ack.upload_id, ack.received
-        size = self._source.size
-        self._tell(UPLOADING, 0, 100.0 * ack.received / size if size else 100.0)
-
-    async def _exchange(self, exchange: Exchange) -> pb.Diagnosis:
-        sender = asyncio.ensure_future(self._send_rest(exchange, self._kept))
-        receiver = asyncio.ensure_future(self._receive(exchange))
-        try:
-            await asyncio.wait({sender, receiver}, return_when=asyncio.FIRST_COMPLETED)
-            if sender.done():
-                sender.result()  # an error of the file; how the call itself ends the receiver hears
-            return await receiver
-        finally:
-            for task in (sender, receiver):
-                task.cancel()
-            await asyncio.gather(sender, receiver, return_exceptions=True)
+        self._tell(pb.STAGE_RECEIVED, 0.0)
 
     async def _send_rest(self, exchange: Exchange, offset: int) -> None:
         """Send what is missing from ``offset`` on; the next chunk is read while one is on its way."""
@@ -173,8 +160,7 @@ class Upload:
                 case "ack":
                     self._keep(message.ack)
                 case "progress":
-                    stage = message.progress.stage
-                    self._tell(pb.Stage.Name(stage).removeprefix("STAGE_"), stage, message.progress.percent)
+                    self._tell(message.progress.stage, message.progress.percent)
                 case "diagnosis":
                     answer: pb.Diagnosis = message.diagnosis
                     self._check(answer)
@@ -187,14 +173,13 @@ class Upload:
         if digest is not None and answer.evidence.input_sha256 not in ("", digest.hex()):
             raise CallFailed(InternalError("the server's answer is to other bytes than were sent"))
 
-    def _tell(self, stage: str, number: int, percent: float) -> None:
-        """Tell the callback, unless a try before this one got further; 0 is the number of UPLOADING."""
-        if self._progress is not None and (number, percent) > self._told and percent >= self._floor(number):
-            self._told = (number, percent)
-            self._progress(StreamProgress(stage, percent, self._kept, self._source.size))
-
-    def _floor(self, number: int) -> float:
-        return self._told[1] if number and self._told[0] else 0.0
+    def _tell(self, stage: int, percent: float) -> None:
+        """Tell the callback where something is new; what a try before this one told stays the least."""
+        now = (max(stage, self._told[0]), max(percent, self._told[1]), max(self._kept, self._told[2]))
+        if self._progress is not None and now != self._told and now[0] in pb.Stage.values():
+            self._told = now
+            name = pb.Stage.Name(now[0]).removeprefix("STAGE_")
+            self._progress(StreamProgress(name, now[1], now[2], self._source.size))
 
 
 async def send_upload(upload: Upload, servers: Servers, deadline: Deadline, policy: RetryPolicy) -> pb.Diagnosis:

@@ -5,6 +5,7 @@ those who know the wire alone.
 """
 
 from irmsia.findings.service import IntendedUseRow, ModelInfo, ServiceHealth, TermGroup
+from irmsia.findings.summary import BatchSummary, summarise_numbered
 from irmsia.findings.types import Diagnosis, ModelRef, Problem
 
 MAX_UNARY_BYTES = 64 * 1024 * 1024
@@ -15,6 +16,7 @@ SERVICE = "irmsia.v1.DicomDiagnosticService"
 __all__ = [
     "MAX_UNARY_BYTES",
     "SERVICE",
+    "BatchSummary",
     "Diagnosis",
     "IntendedUseRow",
     "ModelInfo",
@@ -22,4 +24,5 @@ __all__ = [
     "Problem",
     "ServiceHealth",
     "TermGroup",
+    "summarise_numbered",
 ]

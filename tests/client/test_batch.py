@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
+from irmsia.client import AsyncDicomDiagnosticClient, DicomDiagnosticClient, RetryPolicy
+from irmsia.errors import CancelledError, OverloadedError, TimedOutError, TruncatedError, UnavailableError
+from tests.client.scripted import PeerDoor, answer_to, open_peer
+
+IMAGES = [number.to_bytes(2, "big") * 500 for number in range(60)]
+DIGESTS = [hashlib.sha256(image).hexdigest() for image in IMAGES]
+QUICK = RetryPolicy(pause_s=0.001, unavailable=10)
+
+
+@pytest.fixture
+def door() -> Iterator[PeerDoor]:
+    """A server that takes batches."""
+    with open_peer() as door:
+        yield door
+
+
+def _digests(answers: list[tuple[int, object]]) -> list[str]:
+    return [answer.evidence.input_sha256 for _, answer in sorted(answers, key=lambda pair: pair[0])]  # type: ignore[attr-defined]
+
+
+def test_each_image_has_its_answer(door: PeerDoor, tmp_path: Path) -> None:
+    """Bytes and paths, as they come and as a list in order; the summary counts them all; each is sent once."""
+    paths = [tmp_path / f"{index}" for index in range(len(IMAGES))]
+    for path, image in zip(paths, IMAGES, strict=True):
+        path.write_bytes(image)
+    with DicomDiagnosticClient(door.target) as client:
+        with client.diagnose_batch_stream(IMAGES) as batch:
+            answers = list(batch)
+        assert _digests(answers) == DIGESTS
+        assert batch.summary.counts.accept == len(IMAGES)
+        result = client.diagnose_batch(iter(paths))
+        assert [answer.input for answer in result.answers] == [str(path) for path in paths]
+        assert _digests(list(enumerate(result.answers))) == DIGESTS
+        assert result.summary.counts.total == len(IMAGES)
+        assert client.diagnose_batch([]).answers == ()
+    assert len(door.peer.items) == 2 * len(IMAGES)
+    assert door.peer.ended == len(door.peer.metadata) == 2
+
+
+def test_the_asynchronous_face(door: PeerDoor) -> None:
+    """The same from a program with a loop, other calls beside the batch."""
+
+    async def ask() -> list[tuple[int, object]]:
+        async with AsyncDicomDiagnosticClient(door.target) as client:
+            batch = client.diagnose_batch_stream(IMAGES, heatmap=True)
+            answers: list[tuple[int, object]] = [pair async for pair in batch]
+            assert batch.summary.counts.total == len(IMAGES)
+            alone = await asyncio.gather(*(client.diagnose_dicom(image) for image in IMAGES[:5]))
+            assert _digests(list(enumerate(alone))) == DIGESTS[:5]
+            assert (await client.diagnose_dicom_stream(IMAGES[0])).decision == "ACCEPT"
+            return answers
+
+    assert _digests(asyncio.run(ask())) == DIGESTS
+
+
+def test_a_bad_image_fails_alone(door: PeerDoor, tmp_path: Path) -> None:
+    """What the server cannot read and what cannot be read here stand in their places with their codes."""
+
+    def picky(request: pb.DiagnoseDicomRequest) -> pb.Diagnosis:
+        if request.content == IMAGES[1]:
+            raise TruncatedError("ends early")
+        return answer_to(request)
+
+    door.peer.answer = picky
+    with DicomDiagnosticClient(door.target) as client:
+        result = client.diagnose_batch([IMAGES[0], IMAGES[1], tmp_path / "none", IMAGES[3]])
+    assert [answer.error and answer.error.code for answer in result.answers] == [None, "TRUNCATED", "NOT_FOUND", None]
+    assert (result.summary.counts.accept, result.summary.counts.failed) == (2, 2)
+
+
+def test_cuts_cost_only_what_was_not_answered(door: PeerDoor) -> None:
+    """After each cut the images without an answer are sent again, and no image is answered twice."""
+    cutter = door.cutter([3000] * 12)
+    with DicomDiagnosticClient(cutter.target, retry=QUICK) as client, client.diagnose_batch_stream(IMAGES) as batch:
+        answers = list(batch)
+    assert cutter.cuts == 12
+    assert [index for index, _ in sorted(answers, key=lambda pair: pair[0])] == list(range(len(IMAGES)))
+    assert _digests(answers) == DIGESTS
+
+
+def test_several_servers_share_a_batch() -> None:
+    """Every server works on the batch; when one goes away, the others answer what it had."""
+    with open_peer() as one, open_peer() as two:
+        busy = threading.Event()
+
+        def first(request: pb.DiagnoseDicomRequest) -> pb.Diagnosis:
+            busy.wait(30)
+            return answer_to(request)
+
+        one.peer.answer = first
+        with DicomDiagnosticClient([one.target, two.target], retry=QUICK) as client:
+            batch = client.diagnose_batch_stream(IMAGES)
+            answers = [next(batch) for _ in range(20)]
+            assert 0 < len(one.peer.items) <= 16
+            busy.set()
+            one.stop()
+            answers += list(batch)
+        assert _digests(answers) == DIGESTS
+
+
+def test_an_image_that_was_turned_away_is_sent_again(door: PeerDoor) -> None:
+    """A full server is no answer to an image; if it stays full, that is raised."""
+    full = iter([OverloadedError("full")] * 3)
+
+    def busy(request: pb.DiagnoseDicomRequest) -> pb.Diagnosis:
+        if (error := next(full, None)) is not None:
+            raise error
+        return answer_to(request)
+
+    door.peer.answer = busy
+    with DicomDiagnosticClient(door.target, retry=QUICK) as client:
+        assert _digests(list(enumerate(client.diagnose_batch(IMAGES).answers))) == DIGESTS
+
+        def always(request: pb.DiagnoseDicomRequest) -> pb.Diagnosis:
+            raise OverloadedError("full")
+
+        door.peer.answer = always
+        with pytest.raises(OverloadedError):
+            client.diagnose_batch(IMAGES[:2])
+
+
+def test_nobody_there_and_too_late(door: PeerDoor) -> None:
+    """No server is UNAVAILABLE; a deadline ends the whole batch."""
+    gate = threading.Event()
+
+    def slow(request: pb.DiagnoseDicomRequest) -> pb.Diagnosis:
+        gate.wait(30)
+        return answer_to(request)
+
+    door.peer.answer = slow
+    with DicomDiagnosticClient(door.target, retry=QUICK) as client:
+        with pytest.raises(TimedOutError):
+            client.diagnose_batch(IMAGES, timeout=0.2)
+        gate.set()
+        door.stop()
+        with pytest.raises(UnavailableError):
+            client.diagnose_batch(IMAGES)
+
+
+def test_leaving_early_and_closing(door: PeerDoor) -> None:
+    """A batch that is left ends its call; images of a closed client are CANCELLED."""
+    gate = threading.Event()
+
+    def slow(request: pb.DiagnoseDicomRequest) -> pb.Diagnosis:
+        gate.wait(30)
+        return answer_to(request)
+
+    with DicomDiagnosticClient(door.target) as client:
+        with client.diagnose_batch_stream(IMAGES) as batch:
+            next(batch)
+        assert door.peer.ended == 0
+        door.peer.answer = slow
+        held = client.submit_in_batch(IMAGES[0])
+        client.close()
+        assert isinstance(held.exception(30), CancelledError)
+        assert isinstance(client.submit_in_batch(IMAGES[0]).exception(30), CancelledError)
+        gate.set()
+
+
+def test_images_submitted_one_by_one_share_a_call(door: PeerDoor) -> None:
+    """Futures of one client go over one call, under the names given here."""
+    with DicomDiagnosticClient(door.target) as client:
+        futures = [client.submit_in_batch(image, name=str(index)) for index, image in enumerate(IMAGES)]
+        answers = [future.result(30) for future in futures]
+    assert [answer.input for answer in answers] == [str(index) for index in range(len(IMAGES))]
+    assert _digests(list(enumerate(replace(answer, input=None) for answer in answers))) == DIGESTS
+    assert len(door.peer.metadata) == 1
+
+
+def test_an_error_of_the_sources_comes_out(door: PeerDoor) -> None:
+    """What the iterator of images raises ends the batch."""
+
+    def sources() -> Iterator[bytes]:
+        yield IMAGES[0]
+        raise ZeroDivisionError
+
+    with DicomDiagnosticClient(door.target) as client, pytest.raises(ZeroDivisionError):
+        client.diagnose_batch(sources())
