@@ -154,15 +154,16 @@ def test_leaving_early_and_closing(door: PeerDoor) -> None:
     gate = threading.Event()
 
     def slow(request: pb.DiagnoseDicomRequest) -> pb.Diagnosis:
-        gate.wait(30)
+        if request.content != IMAGES[0]:
+            gate.wait(30)
         return answer_to(request)
 
+    door.peer.answer = slow
     with DicomDiagnosticClient(door.target) as client:
         with client.diagnose_batch_stream(IMAGES) as batch:
-            next(batch)
-        assert door.peer.ended == 0
-        door.peer.answer = slow
-        held = client.submit_in_batch(IMAGES[0])
+            assert next(batch)[0] == 0
+        assert len(door.peer.items) <= 2
+        held = client.submit_in_batch(IMAGES[1])
         client.close()
         assert isinstance(held.exception(30), CancelledError)
         assert isinstance(client.submit_in_batch(IMAGES[0]).exception(30), CancelledError)

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import ipaddress
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
+from irmsia.client import AsyncDicomDiagnosticClient, DicomDiagnosticClient, RetryPolicy
+from irmsia.client.retry import Deadline, Tries
+from irmsia.client.servers import Servers
+from irmsia.errors import (
+    InvalidRequestError,
+    IrmsiaError,
+    OverloadedError,
+    TruncatedError,
+    UnavailableError,
+    iter_leaves,
+)
+from tests.client.scripted import Peer, PeerDoor, answer_to, open_peer
+
+QUICK = RetryPolicy(pause_s=0.001)
+
+
+@contextlib.contextmanager
+def _nobody() -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # bound, not listening: nobody else takes it meanwhile
+        yield f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def _failing(door: PeerDoor, *errors: IrmsiaError) -> None:
+    """The server answers after it raised each of ``errors``."""
+    left = iter(errors)
+
+    def answer(request: pb.DiagnoseDicomRequest) -> pb.Diagnosis:
+        if (error := next(left, None)) is not None:
+            raise error
+        return answer_to(request)
+
+    door.peer.answer = answer
+
+
+def test_what_may_be_tried_again_is() -> None:
+    """Overload and absence are tried again, with one idempotency key and one client id; the question stays the same."""
+    with open_peer() as door, DicomDiagnosticClient(door.target, retry=QUICK) as client:
+        _failing(door, OverloadedError("full", 0.01), UnavailableError("stopping"), OverloadedError("full", 0.01))
+        assert client.diagnose_dicom(b"image").rule == 8
+        keys = {told["irmsia-idempotency-key"] for told in door.peer.metadata}
+        assert len(door.peer.metadata) == 4
+        assert len(keys) == 1
+        client.diagnose_dicom(b"image")
+        client.diagnose_dicom(b"image", heatmap=True)
+        client.diagnose_dicom(b"other")
+        assert len({told["irmsia-idempotency-key"] for told in door.peer.metadata} - keys) == 2
+        assert len({told["irmsia-client"] for told in door.peer.metadata}) == 1
+
+
+@pytest.mark.parametrize("leaf", iter_leaves(), ids=lambda leaf: leaf.code)
+def test_nothing_else_is_tried_again(leaf: type[IrmsiaError]) -> None:
+    """Any other error is final: asked once."""
+    tries = Tries(RetryPolicy(overloaded=3, unavailable=3))
+    pauses = [tries.pause_after(leaf("what happened")) for _ in range(3)]
+    passing = leaf in (OverloadedError, UnavailableError)
+    assert [pause is not None for pause in pauses] == [passing, passing, False]
+
+
+def test_it_waits_as_long_as_it_is_told() -> None:
+    """A full server is asked no earlier than it says, not by all clients at once, and never after the deadline."""
+    pauses = [Tries(RetryPolicy()).pause_after(OverloadedError("full", 2.0)) for _ in range(50)]
+    assert all(pause is not None and 2.0 <= pause <= 3.0 for pause in pauses)
+    assert len(set(pauses)) > 40
+    assert not Deadline(1.0).allows(2.0)
+    assert Deadline(None).allows(10**9)
+
+
+def test_an_error_of_the_image_is_asked_once() -> None:
+    """A broken image is not sent again to the same server or another."""
+    with open_peer() as one, open_peer() as two, DicomDiagnosticClient([one.target, two.target]) as client:
+        for door in (one, two):
+            _failing(door, *[TruncatedError("ends early")] * 4)
+        with pytest.raises(TruncatedError):
+            client.diagnose_dicom(b"image")
+        assert len(one.peer.metadata) + len(two.peer.metadata) == 1
+
+
+def test_servers_take_turns() -> None:
+    """Equal servers get equal shares, and a busy one gets less."""
+    with contextlib.ExitStack() as stack:
+        doors = [stack.enter_context(open_peer()) for _ in range(3)]
+        client = stack.enter_context(DicomDiagnosticClient([door.target for door in doors]))
+        for _ in range(9):
+            client.diagnose_dicom(b"image")
+        assert [len(door.peer.metadata) for door in doors] == [3, 3, 3]
+
+
+def test_the_least_busy_is_asked() -> None:
+    """Who has fewer of this client's calls gets the next; one left out gets none until its time is over."""
+    servers = Servers(["a:1", "b:1", "c:1"], None, "me")
+    picked = Counter[str]()
+    for _ in range(9):
+        server = servers.pick()
+        assert server is not None
+        server.outstanding += 1
+        picked[server.target] += 1
+    assert set(picked.values()) == {3}
+    servers.all[0].outstanding = 0
+    assert servers.pick() is servers.all[0]
+    servers.all[0].leave_out()
+    assert servers.pick() is not servers.all[0]
+    servers.all[0].out_until = 0.0
+    assert servers.pick() is servers.all[0]
+    assert servers.pick(servers.all) is None
+
+
+def test_a_dead_server_is_left_out_and_taken_in_again() -> None:
+    """Its share goes to the others without an error; back again, it gets calls again."""
+    with open_peer() as one, open_peer() as two, DicomDiagnosticClient([one.target, two.target]) as client:
+        client.diagnose_dicom(b"image")
+        client.diagnose_dicom(b"image")
+        one.stop()
+        for _ in range(10):
+            assert client.diagnose_dicom(b"image").rule == 8
+        heard = len(one.peer.metadata)
+        one.restart()
+        while len(one.peer.metadata) == heard:
+            client.diagnose_dicom(b"image")
+
+
+def test_all_dead_is_unavailable() -> None:
+    """When no server answers, that is said, and the first that is there again answers."""
+    with _nobody() as first, _nobody() as second, DicomDiagnosticClient([first, second], retry=QUICK) as client:
+        with pytest.raises(UnavailableError):
+            client.diagnose_dicom(b"image")
+        with pytest.raises(UnavailableError):
+            client.health_check()
+
+
+def test_overload_goes_to_another_server_at_once() -> None:
+    """Who is full is passed by, without waiting, while another has room."""
+    with open_peer() as one, open_peer() as two, DicomDiagnosticClient([one.target, two.target]) as client:
+        _failing(one, *[OverloadedError("full", 60.0)] * 10)
+        for _ in range(6):
+            assert client.diagnose_dicom(b"image", timeout=20.0).rule == 8
+
+
+def test_deadlines_hold_over_tries() -> None:
+    """What a server asks to wait for is not waited for when the caller has less time."""
+    with open_peer() as door, DicomDiagnosticClient(door.target) as client:
+        _failing(door, OverloadedError("full", 600.0))
+        with pytest.raises(OverloadedError):
+            client.diagnose_dicom(b"image", timeout=30.0)
+        assert len(door.peer.metadata) == 1
+
+
+def test_no_target_is_none() -> None:
+    """At least one server is named."""
+    with pytest.raises(InvalidRequestError):
+        DicomDiagnosticClient([])
+
+
+def test_the_asynchronous_client_is_cancelled_with_its_task() -> None:
+    """Cancelling the task ends the call and is not turned into an error of ours."""
+
+    async def ask() -> None:
+        async with AsyncDicomDiagnosticClient(door.target) as client, asyncio.timeout(0.2):
+            await client.diagnose_dicom(b"image")
+
+    gate = threading.Event()
+    with open_peer(Peer(answer=lambda request: (gate.wait(30), answer_to(request))[1])) as door:
+        with pytest.raises(TimeoutError):
+            asyncio.run(ask())
+        gate.set()
+
+
+# ------------------------------------------------------------------------------------------------------------------ TLS
+
+
+def _key(path: Path) -> ec.EllipticCurvePrivateKey:
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(pem)
+    return key
+
+
+def _certify(folder: Path, name: str, authority: str | None = None) -> None:
+    """Write ``name``.key and ``name``.crt, signed by ``authority`` or by itself."""
+    key = _key(folder / f"{name}.key")
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    issuer, signer = subject, key
+    if authority is not None:
+        issuer = x509.load_pem_x509_certificate((folder / f"{authority}.crt").read_bytes()).subject
+        loaded = serialization.load_pem_private_key((folder / f"{authority}.key").read_bytes(), None)
+        assert isinstance(loaded, ec.EllipticCurvePrivateKey)
+        signer = loaded
+    now = datetime.datetime.now(datetime.UTC)
+    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - datetime.timedelta(days=1))
+    builder = builder.not_valid_after(now + datetime.timedelta(days=1))
+    builder = builder.add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
+    builder = builder.add_extension(alternative, critical=False)
+    made = builder.sign(signer, hashes.SHA256())
+    (folder / f"{name}.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """A folder with an authority, a server, a client, and a stranger."""
+    _certify(tmp_path, "authority")
+    _certify(tmp_path, "server", "authority")
+    _certify(tmp_path, "client", "authority")
+    _certify(tmp_path, "stranger")
+    return tmp_path
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_tls(certificates: Path, mutual: bool) -> None:
+    """With the right authority, and with a client's own certificate where one is asked for, calls are answered."""
+    pair = ((certificates / "server.key").read_bytes(), (certificates / "server.crt").read_bytes())
+    authority = (certificates / "authority.crt").read_bytes() if mutual else None
+    credentials = grpc.ssl_server_credentials([pair], authority, mutual)
+    ca, certificate, key = (certificates / name for name in ("authority.crt", "client.crt", "client.key"))
+    with open_peer(credentials=credentials) as door:
+        own = {"certificate": certificate, "key": key} if mutual else {}
+        with DicomDiagnosticClient(door.target, ca=ca, **own) as client:
+            assert client.diagnose_dicom(b"image").rule == 8
+        with (
+            DicomDiagnosticClient(door.target, ca=certificates / "stranger.crt", retry=QUICK) as client,
+            pytest.raises(UnavailableError, match="TLS"),
+        ):
+            client.diagnose_dicom(b"image")
+        with DicomDiagnosticClient(door.target, retry=QUICK) as client, pytest.raises(UnavailableError):
+            client.diagnose_dicom(b"image")
+        if mutual:
+            with DicomDiagnosticClient(door.target, ca=ca, retry=QUICK) as client, pytest.raises(UnavailableError):
+                client.diagnose_dicom(b"image")
+
+
+def test_files_that_are_no_certificates(certificates: Path, tmp_path: Path) -> None:
+    """What cannot be used is told when the client is made, without its path."""
+    crt, key, other = (certificates / name for name in ("client.crt", "client.key", "stranger.key"))
+    (tmp_path / "no.pem").write_text("no certificate")
+    for wrong in (
+        {"certificate": crt},
+        {"key": key},
+        {"certificate": crt, "key": other},
+        {"certificate": crt, "key": tmp_path / "no.pem"},
+        {"ca": tmp_path / "no.pem"},
+        {"ca": tmp_path / "none"},
+    ):
+        with pytest.raises(InvalidRequestError) as caught:
+            DicomDiagnosticClient("127.0.0.1:1", **wrong)
+        assert str(tmp_path) not in str(caught.value)
