@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from irmsia.app.compose import open_service
-from irmsia.app.configure import find_server, read_settings
+from irmsia.app.configure import find_servers, read_settings
 from irmsia.app.serve import require_private_files
 from irmsia.errors import InvalidRequestError, UnavailableError, UnsafeSettingsError
 
@@ -45,7 +45,7 @@ def test_a_malformed_setting_is_named_without_its_value(monkeypatch: pytest.Monk
 def test_no_server_is_a_clear_error() -> None:
     """`auto` finds nothing where nothing runs, and says what to do; a dead address is the same kind of error."""
     with pytest.raises(UnavailableError, match="irmsia serve"):
-        find_server(read_settings(), "auto")
+        find_servers(read_settings(), "auto")
     with pytest.raises(UnavailableError), open_service(read_settings(), "127.0.0.1:9"):
         pass
 

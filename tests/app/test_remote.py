@@ -9,7 +9,8 @@ import pytest
 
 from irmsia.app.remote import RemoteInference
 from irmsia.errors import CancelledError, OverloadedError, UnavailableError
-from irmsia.inference.protocol import DiagnoseRequest
+from irmsia.inference.protocol import DiagnoseRequest, Priority, Stage
+from tests.client.scripted import open_peer
 from tests.server.scripted import ScriptedService, open_door
 
 
@@ -61,3 +62,31 @@ def test_a_file_that_is_not_there_fails_alone(tmp_path: Path) -> None:
         assert answer.error is not None
         assert answer.error.code == "NOT_FOUND"
         remote.close()
+
+
+def test_images_of_a_batch_share_a_call_and_single_ones_do_not(tmp_path: Path) -> None:
+    """Batch priority goes through DiagnoseBatchStream, over all servers; a failed image is an answer."""
+    (tmp_path / "here").write_bytes(b"image")
+    with open_peer() as one, open_peer() as two:
+        remote = RemoteInference([one.target, two.target])
+        requests = [DiagnoseRequest(str(number), b"%d" % number, priority=Priority.BATCH) for number in range(20)]
+        futures = [remote.submit(request) for request in requests]
+        gone = remote.submit(DiagnoseRequest("gone", tmp_path / "gone", priority=Priority.BATCH)).result(30)
+        assert [future.result(30).input for future in futures] == [str(number) for number in range(20)]
+        assert gone.error is not None
+        assert gone.error.code == "NOT_FOUND"
+        remote.close()
+        assert len(one.peer.items) + len(two.peer.items) == 20
+        assert len(one.peer.metadata) + len(two.peer.metadata) <= 2
+
+
+def test_progress_is_heard_of_an_image_in_chunks() -> None:
+    """Who asks for progress has the image streamed and hears the stages of the seam."""
+    heard: list[tuple[Stage, float]] = []
+    with open_peer() as door:
+        remote = RemoteInference(door.target)
+        request = DiagnoseRequest("a", b"image", progress=lambda stage, percent: heard.append((stage, percent)))
+        assert remote.submit(request).result(30).decision == "ACCEPT"
+        remote.close()
+    assert [stage for stage, _ in heard if stage is not Stage.RECEIVED] == [Stage.DECODING, Stage.DONE]
+    assert len(door.peer.opened) == 1

@@ -55,6 +55,9 @@ class Peer:
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
+                "HealthCheck": grpc.unary_unary_rpc_method_handler(
+                    self.health, pb.HealthCheckRequest.FromString, pb.HealthCheckResponse.SerializeToString
+                ),
                 "DiagnoseDicom": grpc.unary_unary_rpc_method_handler(
                     self.unary, pb.DiagnoseDicomRequest.FromString, pb.Diagnosis.SerializeToString
                 ),
@@ -68,6 +71,10 @@ class Peer:
                 ),
             },
         )
+
+    async def health(self, request: pb.HealthCheckRequest, context: Any) -> pb.HealthCheckResponse:
+        """Ready."""
+        return pb.HealthCheckResponse(ready=True)
 
     async def unary(self, request: pb.DiagnoseDicomRequest, context: Any) -> pb.Diagnosis:
         """One image in one message."""

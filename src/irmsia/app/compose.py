@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from irmsia.app.configure import find_server, running_target
+from irmsia.app.configure import find_servers, running_target
 from irmsia.app.ready import model_maker
 from irmsia.app.remote import RemoteInference
 from irmsia.bundles.load import Bundle
@@ -21,14 +21,14 @@ from irmsia.inference.engine import Engine
 from irmsia.inference.observer import Observer
 from irmsia.inference.plan import make_plan
 from irmsia.inference.protocol import InferenceService
-from irmsia.settings.tree import EngineSettings, Settings
+from irmsia.settings.tree import ClientSettings, EngineSettings, Settings
 
 
 @contextmanager
 def open_service(
-    settings: Settings, server: str | None, *, at_most: int | None = None, model: str | None = None
+    settings: Settings, server: str | Sequence[str] | None, *, at_most: int | None = None, model: str | None = None
 ) -> Iterator[InferenceService]:
-    """What answers: the engine in this process, or the server at ``server`` (``HOST:PORT``, or ``auto``).
+    """What answers: the engine in this process, or the servers named by ``server`` (``HOST:PORT``, or ``auto``).
 
     Args:
         settings: the tree.
@@ -40,8 +40,8 @@ def open_service(
         UnavailableError: no server answers.
         ModelNotFoundError, BundleRejectedError: there is no such model, in this process or at the server.
     """
-    if server is not None:
-        with open_remote(find_server(settings, server)) as remote:
+    if server:
+        with open_remote(find_servers(settings, server), settings.client) as remote:
             if model is not None:
                 find_model(model, remote.models())
             yield remote
@@ -61,27 +61,29 @@ class Doors:
 
 
 @contextmanager
-def open_doors(settings: Settings, server: str | None) -> Iterator[Doors]:
-    """This process, and the server at ``server``; null takes the one that runs here, if any.
+def open_doors(settings: Settings, server: str | Sequence[str] | None) -> Iterator[Doors]:
+    """This process, and each server that ``server`` names; null takes the one that runs here, if any.
 
     Raises:
-        UnavailableError: the server that was named does not answer.
+        UnavailableError: a server that was named does not answer.
     """
-    target = find_server(settings, server) if server is not None else running_target(settings)
+    here = running_target(settings)
+    targets = find_servers(settings, server) if server else ([here] if here is not None else [])
     workers = settings.engine.workers
     with ExitStack() as stack:
         services: dict[str, InferenceService] = {}
-        if target is not None:
-            services["grpc"] = stack.enter_context(open_remote(target))
+        for target in targets:
+            name = "grpc" if len(targets) == 1 else f"grpc {target}"
+            services[name] = stack.enter_context(open_remote(target, settings.client))
         pool = stack.enter_context(open_pool(settings, workers))
         services["process"] = stack.enter_context(open_engine(settings, pool, workers))
         yield Doors(dict(sorted(services.items(), reverse=True)), pool.inspect)
 
 
 @contextmanager
-def open_remote(target: str) -> Iterator[RemoteInference]:
-    """A server that has answered once, or UnavailableError."""
-    remote = RemoteInference(target)
+def open_remote(target: str | Sequence[str], tls: ClientSettings | None = None) -> Iterator[RemoteInference]:
+    """Servers of which one has answered once, or UnavailableError."""
+    remote = RemoteInference(target, tls=tls)
     try:
         remote.health()
         yield remote

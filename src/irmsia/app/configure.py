@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,8 +16,10 @@ from irmsia.settings.tree import Settings
 AUTO = "auto"
 
 
-def read_settings(*, runtime: str | None = None, **server: Any) -> Settings:
-    """Build the settings tree from the environment, with what the command line says of runtime and server on top.
+def read_settings(
+    *, runtime: str | None = None, client: Mapping[str, Path | None] | None = None, **server: Any
+) -> Settings:
+    """Build the settings tree from the environment, with what the command line says of it on top.
 
     Also points the log at standard error as the settings say.
 
@@ -28,22 +32,31 @@ def read_settings(*, runtime: str | None = None, **server: Any) -> Settings:
         names = sorted({"IRMSIA_" + "__".join(str(part) for part in item["loc"]).upper() for item in error.errors()})
         raise InvalidRequestError(f"malformed settings: {', '.join(names)}") from None
     telemetry.configure(settings.log.level, settings.log.format)
-    given = {name: value for name, value in server.items() if value is not None}
     engine = {} if runtime is None else {"runtime": runtime}
     return settings.model_copy(
         update={
-            "server": settings.server.model_copy(update=given),
+            "server": settings.server.model_copy(update=_given(server)),
+            "client": settings.client.model_copy(update=_given(client or {})),
             "engine": settings.engine.model_copy(update=engine),
         }
     )
 
 
-def find_server(settings: Settings, server: str) -> str:
-    """``HOST:PORT`` of the server meant: ``server`` itself, or for ``auto`` the one that runs here.
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def find_servers(settings: Settings, servers: str | Sequence[str]) -> tuple[str, ...]:
+    """``HOST:PORT`` of each server meant: as it is named, or for ``auto`` the one that runs here.
 
     Raises:
         UnavailableError: none runs here.
     """
+    named = [servers] if isinstance(servers, str) else servers
+    return tuple(dict.fromkeys(_find_server(settings, server) for server in named))
+
+
+def _find_server(settings: Settings, server: str) -> str:
     target = running_target(settings) if server == AUTO else server
     if target is None:
         raise UnavailableError("no server runs here; start one with `irmsia serve` or name it with --server HOST:PORT")

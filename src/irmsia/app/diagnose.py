@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +16,24 @@ from irmsia.app.ordered import run_ordered
 from irmsia.errors import InvalidRequestError, from_system
 from irmsia.findings.types import Diagnosis, Explanation
 from irmsia.findings.vocabulary import list_terms
-from irmsia.inference.protocol import DiagnoseRequest, InferenceService
+from irmsia.inference.protocol import DiagnoseRequest, InferenceService, Priority, Stage
+
+Watch = Callable[[InputFile, Stage, float], None]
+"""Hears of each file the stage and the percentage; called on threads of the service, must not block."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiagnoseOptions:
-    """What is asked for every file. ``maps``: the explanation and its picture; ``term``: the one to explain."""
+    """What is asked for every file. ``maps``: the explanation and its picture; ``term``: the one to explain.
+
+    ``priority``: whether somebody waits for each answer, or for all of them.
+    """
 
     maps: bool = False
     term: str | None = None
     model: str | None = None
     all_findings: bool = False
+    priority: Priority = Priority.SINGLE
 
     def __post_init__(self) -> None:
         if self.term is not None and self.term not in {term.code for term in list_terms()}:
@@ -33,10 +41,18 @@ class DiagnoseOptions:
 
 
 def diagnose_files(
-    service: InferenceService, files: Sequence[InputFile], options: DiagnoseOptions, *, ahead: int = 16
+    service: InferenceService,
+    files: Iterable[InputFile],
+    options: DiagnoseOptions,
+    *,
+    ahead: int = 16,
+    watch: Watch | None = None,
 ) -> Iterator[tuple[InputFile, Diagnosis]]:
-    """Yield each file with its answer, in order, while up to ``ahead`` files are being worked on."""
-    return run_ordered(files, lambda file: service.submit(_request(file, options)), ahead=ahead)
+    """Yield each file with its answer, in order, while up to ``ahead`` files are being worked on.
+
+    ``watch`` hears how far each is; a server then gets it in chunks.
+    """
+    return run_ordered(files, lambda file: service.submit(_request(file, options, watch)), ahead=ahead)
 
 
 def write_maps(folder: Path, answer: Diagnosis) -> list[Path]:
@@ -68,7 +84,7 @@ def _short_digest(answer: Diagnosis) -> str:
     return ((answer.evidence and answer.evidence.input_sha256) or "")[:8]
 
 
-def _request(file: InputFile, options: DiagnoseOptions) -> DiagnoseRequest:
+def _request(file: InputFile, options: DiagnoseOptions, watch: Watch | None) -> DiagnoseRequest:
     return DiagnoseRequest(
         input=file.name,
         source=file.path,
@@ -77,6 +93,8 @@ def _request(file: InputFile, options: DiagnoseOptions) -> DiagnoseRequest:
         term=options.term,
         model=options.model,
         all_findings=options.all_findings,
+        priority=options.priority,
+        progress=None if watch is None else partial(watch, file),
     )
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from irmsia.app.configure import AUTO, find_server
+from collections.abc import Iterator, Sequence
+
+from irmsia.app.configure import AUTO, find_servers
 from irmsia.client import DicomDiagnosticClient
 from irmsia.findings.service import ServiceHealth
 from irmsia.settings.tree import Settings
 
 
-def check_health(settings: Settings, server: str | None) -> tuple[str, ServiceHealth]:
-    """The address that was asked and what it says; null asks the server that runs here.
+def check_health(settings: Settings, servers: str | Sequence[str] | None) -> Iterator[tuple[str, ServiceHealth]]:
+    """Each address that was asked and what it says; null asks the server that runs here.
 
     Raises:
-        UnavailableError: none answers.
+        UnavailableError: one does not answer.
     """
-    target = find_server(settings, server or AUTO)
-    with DicomDiagnosticClient(target) as client:
-        return target, client.health_check()
+    tls = settings.client
+    for target in find_servers(settings, servers or AUTO):
+        with DicomDiagnosticClient(target, ca=tls.ca, certificate=tls.certificate, key=tls.key) as client:
+            yield target, client.health_check()

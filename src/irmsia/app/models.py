@@ -76,8 +76,9 @@ def _ask_server(settings: Settings) -> tuple[frozenset[str] | None, str | None]:
     target = running_target(settings)
     if target is None:
         return None, None
+    tls = settings.client
     try:
-        with DicomDiagnosticClient(target) as client:
+        with DicomDiagnosticClient(target, ca=tls.ca, certificate=tls.certificate, key=tls.key) as client:
             return frozenset(model.id for model in client.get_available_models()), client.health_check().problem
     except IrmsiaError:  # it is just starting or stopping
         return None, None

@@ -1,35 +1,43 @@
-"""The remote `InferenceService`: a server asked through `irmsia.client`."""
+"""The remote `InferenceService`: servers asked through `irmsia.client`."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
-from irmsia.client import DicomDiagnosticClient
-from irmsia.errors import CancelledError, IrmsiaError, OverloadedError
+from irmsia.client import DicomDiagnosticClient, RetryPolicy, StreamProgress
+from irmsia.client.calls import DiagnoseOptions
+from irmsia.errors import CancelledError, IrmsiaError
 from irmsia.findings.service import ModelInfo, ServiceHealth
 from irmsia.findings.types import Diagnosis, Evidence, Problem, Timings
 from irmsia.imaging.decode_input import digest_input
 from irmsia.imaging.limits import ReadLimits
 from irmsia.inference.pipeline import SOFTWARE
-from irmsia.inference.protocol import DiagnoseRequest
+from irmsia.inference.protocol import DiagnoseRequest, Priority, Progress, Stage
+from irmsia.settings.tree import ClientSettings
 
-_CALLS = 8
-_PATIENCE = 20
+_CALLS = 16
+_RETRY = RetryPolicy(overloaded=20)
 _DEFAULT_SECONDS = 60.0
+_LONG_SECONDS = 300.0
+"""For what may take a while by its nature: a large upload, one image among many."""
 
 
 class RemoteInference:
-    """Asks the server at ``target`` (``HOST:PORT``), a few images at a time, and again later where it is overloaded.
+    """Asks the servers at ``target`` (``HOST:PORT``), a few images at a time, and again where they are overloaded.
+
+    Images of a batch share a call a server; one whose progress is asked for, or that is large, is sent in chunks.
 
     Raises:
-        InvalidRequestError: ``target`` is no ``HOST:PORT``.
+        InvalidRequestError: ``target`` is no ``HOST:PORT``, or a file of ``tls`` cannot be used.
     """
 
-    def __init__(self, target: str) -> None:
-        self._client = DicomDiagnosticClient(target)
+    def __init__(self, target: str | Sequence[str], *, tls: ClientSettings | None = None) -> None:
+        tls = tls or ClientSettings()
+        self._client = DicomDiagnosticClient(target, ca=tls.ca, certificate=tls.certificate, key=tls.key, retry=_RETRY)
         self._threads = ThreadPoolExecutor(_CALLS, thread_name_prefix="irmsia-remote")
         self._closing = threading.Event()
 
@@ -57,36 +65,45 @@ class RemoteInference:
 
     def _answer(self, request: DiagnoseRequest) -> Diagnosis:
         begin = time.monotonic()
-        return _completed(self._patient_answer(request), request, begin)
-
-    def _patient_answer(self, request: DiagnoseRequest) -> Diagnosis:
-        for _ in range(_PATIENCE - 1):
-            try:
-                return self._ask(request)
-            except OverloadedError as error:
-                if self._closing.wait(error.retry_after_s):
-                    break
-            except IrmsiaError as error:
-                return _failed(request, error)
         try:
-            return self._ask(request)
+            answer = replace(self._ask(request).result(), input=request.input)
         except IrmsiaError as error:
-            return _failed(request, error)
+            answer = Diagnosis(input=request.input, error=Problem(error.code, error.message))
+        return _completed(answer, request, begin)
 
-    def _ask(self, request: DiagnoseRequest) -> Diagnosis:
-        left = _DEFAULT_SECONDS if request.deadline is None else max(0.001, request.deadline - time.monotonic())
-        answer = self._client.diagnose_dicom(
+    def _ask(self, request: DiagnoseRequest) -> Future[Diagnosis]:
+        options = _options(request)
+        if request.priority is Priority.BATCH:
+            return self._client.submit_in_batch(request.source, options, timeout=_left(request, _LONG_SECONDS))
+        stream = request.progress is not None
+        return self._client.submit(
             request.source,
-            heatmap=request.heatmap,
-            overlay=request.overlay,
-            term=request.term,
-            segmentation=request.segmentation,
-            model=request.model,
-            all_findings=request.all_findings,
-            timeout=left,
+            options,
+            timeout=_left(request, _LONG_SECONDS if stream else _DEFAULT_SECONDS),
             raise_errors=False,
+            stream=stream,
+            progress=_told(request.progress) if request.progress is not None else None,
         )
-        return replace(answer, input=request.input)
+
+
+def _options(request: DiagnoseRequest) -> DiagnoseOptions:
+    return DiagnoseOptions(
+        heatmap=request.heatmap,
+        overlay=request.overlay,
+        term=request.term,
+        segmentation=request.segmentation,
+        model=request.model,
+        all_findings=request.all_findings,
+    )
+
+
+def _left(request: DiagnoseRequest, otherwise: float) -> float:
+    return otherwise if request.deadline is None else max(0.001, request.deadline - time.monotonic())
+
+
+def _told(progress: Progress) -> Callable[[StreamProgress], None]:
+    """Tell ``progress`` in the words of the seam."""
+    return lambda update: progress(Stage[update.stage], update.percent)
 
 
 def _completed(answer: Diagnosis, request: DiagnoseRequest, begin: float) -> Diagnosis:
@@ -96,7 +113,3 @@ def _completed(answer: Diagnosis, request: DiagnoseRequest, begin: float) -> Dia
     known = answer.evidence or Evidence(input_sha256=digest_input(request.source, ReadLimits()), software=SOFTWARE)
     total_ms = 1000.0 * (time.monotonic() - begin)
     return replace(answer, evidence=known, timings_ms=answer.timings_ms or Timings(queue=0.0, total=total_ms))
-
-
-def _failed(request: DiagnoseRequest, error: IrmsiaError) -> Diagnosis:
-    return Diagnosis(input=request.input, error=Problem(error.code, error.message))

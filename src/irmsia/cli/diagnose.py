@@ -9,14 +9,31 @@ from typing import TYPE_CHECKING
 import typer
 
 from irmsia.cli.consoles import fail, make_console, note
-from irmsia.cli.options import AllFindings, AsJson, Batch, Maps, ModelName, Paths, Runtime, Server, Term
+from irmsia.cli.options import (
+    AllFindings,
+    AsJson,
+    Batch,
+    Ca,
+    Certificate,
+    Key,
+    Maps,
+    ModelName,
+    Paths,
+    Runtime,
+    Server,
+    Stream,
+    Term,
+    tls_of,
+)
 from irmsia.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from irmsia.app.diagnose import DiagnoseOptions
+    from irmsia.app.diagnose import DiagnoseOptions, Watch
     from irmsia.app.inputs import InputFile, Skipped
     from irmsia.cli.meter import Meter
     from irmsia.findings.types import Diagnosis
+    from irmsia.inference.protocol import Stage
+    from irmsia.settings.tree import Settings
 
 EXAMPLE = """Examples:
 
@@ -24,7 +41,9 @@ EXAMPLE = """Examples:
 
 [bold]irmsia diagnose scans/ --json > answers.jsonl[/bold]
 
-[bold]irmsia diagnose scan.dcm --server auto --heatmap maps/[/bold]"""
+[bold]irmsia diagnose scan.dcm --server auto --heatmap maps/[/bold]
+
+[bold]irmsia diagnose scans/ --batch --server one:50051 --server two:50051[/bold]"""
 
 
 def register(app: typer.Typer) -> None:
@@ -41,6 +60,10 @@ def diagnose(
     all_findings: AllFindings = False,
     runtime: Runtime = None,
     batch: Batch = False,
+    stream: Stream = False,
+    ca: Ca = None,
+    certificate: Certificate = None,
+    key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer images: findings with probabilities, a risk, a decision that may refer or refuse, the evidence.
@@ -49,11 +72,15 @@ def diagnose(
 
     A refusal is an answer; the exit code is 1 when a file could not be read.
     """
+    from irmsia.app.configure import read_settings
     from irmsia.app.diagnose import DiagnoseOptions, write_maps
     from irmsia.app.inputs import Skipped, list_inputs
+    from irmsia.inference.protocol import Priority
 
     wanted = heatmap is not None or term is not None
-    options = DiagnoseOptions(maps=wanted, term=term, model=model, all_findings=all_findings)
+    priority = Priority.BATCH if batch else Priority.SINGLE
+    options = DiagnoseOptions(maps=wanted, term=term, model=model, all_findings=all_findings, priority=priority)
+    settings = read_settings(runtime=runtime, client=tls_of(ca, certificate, key))
     skipped = Skipped()
     files = list_inputs(paths, skipped)
     limits: dict[str, None] = {}
@@ -63,7 +90,11 @@ def diagnose(
             write_maps(heatmap, answer)
         limits.update(_print(answer, meter, as_json=as_json))
 
-    failed = _answer(files, options, server, skipped, show, runtime=runtime, as_json=as_json) if files else set()
+    failed = (
+        _answer(files, options, server, skipped, show, settings=settings, stream=stream, as_json=as_json)
+        if files
+        else set()
+    )
     _print_limits(limits)
     if sentence := skipped.sentence():
         note(sentence)
@@ -73,24 +104,24 @@ def diagnose(
 def _answer(
     files: Sequence[InputFile],
     options: DiagnoseOptions,
-    server: str | None,
+    server: Sequence[str] | None,
     skipped: Skipped,
     show: Callable[[Diagnosis, Meter], None],
     *,
-    runtime: str | None,
+    settings: Settings,
+    stream: bool,
     as_json: bool,
 ) -> set[str]:
     """Show every answer but those of skipped files, and return the codes of what failed."""
     from irmsia.app.compose import open_service
-    from irmsia.app.configure import read_settings
     from irmsia.app.diagnose import diagnose_files
     from irmsia.cli.meter import Meter
 
     failed: Counter[str] = Counter()
-    settings = read_settings(runtime=runtime)
     opened = open_service(settings, server, at_most=len(files), model=options.model)
-    with opened as service, Meter(len(files), "answering") as meter:
-        for file, answer in diagnose_files(service, files, options):
+    with opened as service, Meter(len(files), "answering", always=stream) as meter:
+        watch = _watching(files, meter) if stream else None
+        for file, answer in diagnose_files(service, files, options, watch=watch):
             meter.advance()
             code = answer.error.code if answer.error is not None else None
             if skipped.takes(file, code):
@@ -102,6 +133,16 @@ def _answer(
     if not as_json and (lost := failed[UnavailableError.code]):
         fail(UnavailableError.code, f"the server went away: {lost} of {len(files)} files were not answered")
     return set(failed)
+
+
+def _watching(files: Sequence[InputFile], meter: Meter) -> Watch:
+    """Tell the meter how far the file is whose answer comes next; several are on their way at once."""
+
+    def watch(file: InputFile, stage: Stage, percent: float) -> None:
+        if meter.done < len(files) and file is files[meter.done]:
+            meter.tell(f"{stage.name.lower()} {percent:3.0f} %")
+
+    return watch
 
 
 def _exit_code(failed: set[str]) -> int:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 from rich.markup import escape
 
 from irmsia.cli.consoles import make_console, note, print_json, printable
-from irmsia.cli.options import AsJson, Server
+from irmsia.cli.options import AsJson, Ca, Certificate, Key, Server, tls_of
+
+if TYPE_CHECKING:
+    from irmsia.findings.service import ServiceHealth
 
 EXAMPLE = """Examples:
 
@@ -20,21 +25,30 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EXAMPLE)(health)
 
 
-def health(server: Server = None, as_json: AsJson = False) -> None:
-    """Ask a running server whether it takes requests. Exit code 1 when it does not yet, 3 when none answers."""
+def health(
+    server: Server = None, ca: Ca = None, certificate: Certificate = None, key: Key = None, as_json: AsJson = False
+) -> None:
+    """Ask running servers whether they take requests. Exit code 1 when one does not yet, 3 when one does not answer."""
     from irmsia.app.configure import read_settings
     from irmsia.app.health import check_health
+
+    ready = True
+    for target, found in check_health(read_settings(client=tls_of(ca, certificate, key)), server):
+        ready &= found.ready
+        _show(target, found, as_json=as_json)
+    raise typer.Exit(0 if ready else 1)
+
+
+def _show(target: str, found: ServiceHealth, *, as_json: bool) -> None:
     from irmsia.wire.json import health_to_json
 
-    target, found = check_health(read_settings(), server)
     if as_json:
         print_json({"server": target, **health_to_json(found)})
-    else:
-        state = "[green]ready[/green]" if found.ready else "[red]not ready[/red]"
-        model = f"{found.model.name} {found.model.version} ({found.model.id[:12]})" if found.model else "no model"
-        why = "" if found.ready or found.reason is None else f" ({escape(printable(found.reason))})"
-        load = f"{found.running} running, {found.waiting} of {found.capacity} waiting, up {found.uptime_s:.0f} s"
-        make_console().print(f"{state}{why}  {target}  {escape(printable(model))}  {load}", soft_wrap=True)
-        if found.problem:
-            note(f"the running model stays: {found.problem}")
-    raise typer.Exit(0 if found.ready else 1)
+        return
+    state = "[green]ready[/green]" if found.ready else "[red]not ready[/red]"
+    model = f"{found.model.name} {found.model.version} ({found.model.id[:12]})" if found.model else "no model"
+    why = "" if found.ready or found.reason is None else f" ({escape(printable(found.reason))})"
+    load = f"{found.running} running, {found.waiting} of {found.capacity} waiting, up {found.uptime_s:.0f} s"
+    make_console().print(f"{state}{why}  {target}  {escape(printable(model))}  {load}", soft_wrap=True)
+    if found.problem:
+        note(f"the running model stays: {found.problem}")

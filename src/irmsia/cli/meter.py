@@ -11,12 +11,15 @@ from irmsia.cli.consoles import make_console
 
 
 class Meter:
-    """Counts files done. Shown only in a terminal and for more than one file; null: nobody knows how many."""
+    """Counts files ``done``. Shown only in a terminal and for more than one file; null: nobody knows how many.
 
-    def __init__(self, total: int | None, word: str) -> None:
+    ``always``: shown for one file as well, which `tell` says something of.
+    """
+
+    def __init__(self, total: int | None, word: str, *, always: bool = False) -> None:
         self._console = make_console(stderr=True)
         self._out = make_console()
-        self._shown = self._console.is_terminal and (total is None or total > 1)
+        self._shown = self._console.is_terminal and (always or total is None or total > 1)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -28,6 +31,8 @@ class Meter:
             redirect_stderr=False,
             disable=not self._shown,
         )
+        self.done = 0
+        self._word = word
         self._task = self._bar.add_task(word, total=total)
 
     def __enter__(self) -> Meter:
@@ -41,7 +46,12 @@ class Meter:
 
     def advance(self) -> None:
         """One more file is done."""
+        self.done += 1
         self._bar.advance(self._task)
+
+    def tell(self, what: str) -> None:
+        """Say how far the file is that is being worked on. From any thread."""
+        self._bar.update(self._task, description=f"{self._word}: {what}")
 
     def print(self, *renderables: RenderableType) -> None:
         """Print to standard output. The bar steps aside where both are one terminal."""

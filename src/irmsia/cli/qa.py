@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from irmsia.cli.consoles import make_console, note, print_json, printable
-from irmsia.cli.options import AsJson, Server
+from irmsia.cli.options import AsJson, Ca, Certificate, Key, Server, tls_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,7 +34,14 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=EXAMPLE)(qa)
 
 
-def qa(server: Server = None, out: Out = None, as_json: AsJson = False) -> None:
+def qa(
+    server: Server = None,
+    ca: Ca = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
     """Send phantoms through this process and the gRPC server, and check every answer against the truth.
 
     The term; severity, risk and urgency by the published table; the map's maximum; spacing; digests; equal doors.
@@ -48,7 +55,7 @@ def qa(server: Server = None, out: Out = None, as_json: AsJson = False) -> None:
     if out is not None:
         note(f"{len(write_phantoms(out))} phantoms written to {out}")
     with ExitStack() as stack:
-        doors = stack.enter_context(open_doors(read_settings(), server))
+        doors = stack.enter_context(open_doors(read_settings(client=tls_of(ca, certificate, key)), server))
         if len(doors.services) == 1:
             note("no server runs here: this process alone is checked")
         reports = list(run_qa(doors.services, doors.inspect))

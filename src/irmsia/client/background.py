@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 
+_FAREWELL_S = 1.0
+
 
 class _Background:
     def __init__(self) -> None:
@@ -45,7 +47,10 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _end_tasks() -> None:
+    """Let the tasks of closed clients come to their end, which is near, and cut off what does not."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    if tasks:
+        await asyncio.wait(tasks, timeout=_FAREWELL_S)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -82,15 +82,29 @@ class Servers:
     def __init__(self, targets: Sequence[str], credentials: grpc.ChannelCredentials | None, client: str) -> None:
         """``client``: what tells this client from others; servers share themselves fairly among clients."""
         self.all = tuple(Server(target, credentials) for target in targets)
-        self.closed = False
+        self._closing = asyncio.Event()
         self._client = client
         self._clock = itertools.count(1)
 
+    @property
+    def closed(self) -> bool:
+        """Nothing is asked any more."""
+        return self._closing.is_set()
+
     async def close(self) -> None:
         """Close every channel. Twice is once."""
-        self.closed = True
+        self._closing.set()
         for server in self.all:
             await server.close()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, unless the client is closed meanwhile: `CallFailed` then."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+        except TimeoutError:
+            return
+        raise CallFailed(CancelledError(CLOSED))
 
     def pick(self, avoid: Collection[Server] = ()) -> Server | None:
         """The least busy server that is not left out, the longest not asked among equals; null when all were tried.
@@ -116,7 +130,7 @@ class Servers:
                 pause = tries.pause_after(failed.error)
                 if pause is None or not deadline.allows(pause):
                     raise failed
-                await asyncio.sleep(pause)
+                await self.pause(pause)
                 avoid.clear()
                 continue
             try:

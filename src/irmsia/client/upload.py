@@ -86,7 +86,7 @@ class Upload:
             pause = tries.pause_after(failed.error)
             if pause is None or not deadline.allows(pause):
                 raise failed
-            await asyncio.sleep(pause)
+            await self._servers.pause(pause)
 
     def _is_lost(self, failure: CallFailed) -> bool:
         """Whether the server knows nothing of the upload any more: it was started anew, or too much time passed."""

@@ -88,6 +88,20 @@ class ModelSettings(BaseModel):
     )
 
 
+class ClientSettings(BaseModel):
+    """How servers are asked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ca: Path | None = Field(
+        None, description="PEM file of who signed the certificates of the servers that are asked; speaks TLS"
+    )
+    certificate: Path | None = Field(
+        None, description="PEM file of the certificate shown to servers that ask for one; speaks TLS"
+    )
+    key: Path | None = Field(None, description="PEM file of the private key of that certificate")
+
+
 class LogSettings(BaseModel):
     """What goes to standard error."""
 
@@ -109,5 +123,6 @@ class Settings(BaseSettings):
     server: ServerSettings = Field(default_factory=ServerSettings, description="the doors")
     engine: EngineSettings = Field(default_factory=EngineSettings, description="the work")
     models: ModelSettings = Field(default_factory=ModelSettings, description="the models of a server")
+    client: ClientSettings = Field(default_factory=ClientSettings, description="how servers are asked")
     limits: ReadLimits = Field(default_factory=ReadLimits, description="what one input may cost")
     log: LogSettings = Field(default_factory=LogSettings, description="the log on standard error")
