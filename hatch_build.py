@@ -1,7 +1,8 @@
 """Make the gRPC stubs: proto/**/*.proto into src/irmsia/_proto. Run by the build, or by hand: `python hatch_build.py`.
 
 The stubs (messages, typed .pyi and gRPC classes) are imported as ``irmsia._proto.irmsia.v1.diagnosis_pb2`` and are
-never committed. grpcio-tools is pinned: 1.81.1 emits code that runs on every protobuf from 6.33.5 below 8.
+never committed; the contract itself lies beside them, for who installs the package. grpcio-tools is pinned: 1.81.1
+emits code that runs on every protobuf from 6.33.5 below 8.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def make_stubs(root: Path) -> list[Path]:
         made.mkdir()
         _run_protoc(root / "proto", made)
         _add_markers(made / PACKAGE)
+        shutil.copytree(root / "proto", made / PACKAGE, dirs_exist_ok=True)
         _replace(package, made / PACKAGE, Path(folder) / "old")
     return sorted(path for path in package.rglob("*") if path.is_file())
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 
 from irmsia import DISCLAIMER, __version__, telemetry
-from irmsia.cli import diagnose, evaluate, health, image, models, qa, registry, serve, verify
+from irmsia.cli import diagnose, evaluate, health, image, models, proto, qa, registry, serve, verify
 from irmsia.cli.consoles import fail
 from irmsia.cli.wording import PlainGroup
 from irmsia.errors import InternalError, IrmsiaError, from_system
@@ -32,6 +32,7 @@ serve.register(app)
 diagnose.register(app)
 health.register(app)
 qa.register(app)
+proto.register(app)
 verify.register(app)
 registry.register(models.app)
 evaluate.register(app)
