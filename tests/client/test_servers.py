@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
-import ipaddress
 import socket
 import threading
 from collections import Counter
@@ -12,10 +10,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
 from irmsia.client import AsyncDicomDiagnosticClient, DicomDiagnosticClient, RetryPolicy
@@ -29,6 +23,7 @@ from irmsia.errors import (
     UnavailableError,
     iter_leaves,
 )
+from tests.client.certificates import certify
 from tests.client.scripted import Peer, PeerDoor, answer_to, open_peer
 
 QUICK = RetryPolicy(pause_s=0.001)
@@ -188,57 +183,29 @@ def test_the_asynchronous_client_is_cancelled_with_its_task() -> None:
 # ------------------------------------------------------------------------------------------------------------------ TLS
 
 
-def _key(path: Path) -> ec.EllipticCurvePrivateKey:
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path.write_bytes(pem)
-    return key
-
-
-def _certify(folder: Path, name: str, authority: str | None = None) -> None:
-    """Write ``name``.key and ``name``.crt, signed by ``authority`` or by itself."""
-    key = _key(folder / f"{name}.key")
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    issuer, signer = subject, key
-    if authority is not None:
-        issuer = x509.load_pem_x509_certificate((folder / f"{authority}.crt").read_bytes()).subject
-        loaded = serialization.load_pem_private_key((folder / f"{authority}.key").read_bytes(), None)
-        assert isinstance(loaded, ec.EllipticCurvePrivateKey)
-        signer = loaded
-    now = datetime.datetime.now(datetime.UTC)
-    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    builder = x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - datetime.timedelta(days=1))
-    builder = builder.not_valid_after(now + datetime.timedelta(days=1))
-    builder = builder.add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
-    builder = builder.add_extension(alternative, critical=False)
-    made = builder.sign(signer, hashes.SHA256())
-    (folder / f"{name}.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-
-
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
     """A folder with an authority, a server, a client, and a stranger."""
-    _certify(tmp_path, "authority")
-    _certify(tmp_path, "server", "authority")
-    _certify(tmp_path, "client", "authority")
-    _certify(tmp_path, "stranger")
+    certify(tmp_path, "authority")
+    certify(tmp_path, "server", "authority")
+    certify(tmp_path, "client", "authority")
+    certify(tmp_path, "stranger")
     return tmp_path
 
 
 @pytest.mark.parametrize("mutual", [False, True])
 def test_tls(certificates: Path, mutual: bool) -> None:
     """With the right authority, and with a client's own certificate where one is asked for, calls are answered."""
-    pair = ((certificates / "server.key").read_bytes(), (certificates / "server.crt").read_bytes())
-    authority = (certificates / "authority.crt").read_bytes() if mutual else None
+    pair = ((certificates / "server.key").read_bytes(), (certificates / "server.pem").read_bytes())
+    authority = (certificates / "authority.pem").read_bytes() if mutual else None
     credentials = grpc.ssl_server_credentials([pair], authority, mutual)
-    ca, certificate, key = (certificates / name for name in ("authority.crt", "client.crt", "client.key"))
+    ca, certificate, key = (certificates / name for name in ("authority.pem", "client.pem", "client.key"))
     with open_peer(credentials=credentials) as door:
         own = {"certificate": certificate, "key": key} if mutual else {}
         with DicomDiagnosticClient(door.target, ca=ca, **own) as client:
             assert client.diagnose_dicom(b"image").rule == 8
         with (
-            DicomDiagnosticClient(door.target, ca=certificates / "stranger.crt", retry=QUICK) as client,
+            DicomDiagnosticClient(door.target, ca=certificates / "stranger.pem", retry=QUICK) as client,
             pytest.raises(UnavailableError, match="TLS"),
         ):
             client.diagnose_dicom(b"image")
@@ -251,7 +218,7 @@ def test_tls(certificates: Path, mutual: bool) -> None:
 
 def test_files_that_are_no_certificates(certificates: Path, tmp_path: Path) -> None:
     """What cannot be used is told when the client is made, without its path."""
-    crt, key, other = (certificates / name for name in ("client.crt", "client.key", "stranger.key"))
+    crt, key, other = (certificates / name for name in ("client.pem", "client.key", "stranger.key"))
     (tmp_path / "no.pem").write_text("no certificate")
     for wrong in (
         {"certificate": crt},
