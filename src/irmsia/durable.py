@@ -8,6 +8,7 @@ import errno
 import os
 import secrets
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 _AT_FDCWD = -100
@@ -22,9 +23,14 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         OSError: what the file system says; the old content then still stands, or the new one stands whole where the
             directory alone could not be synced. No temporary file is left.
     """
+    write_parts(path, (data,), mode=mode)
+
+
+def write_parts(path: Path, parts: Iterable[bytes], *, mode: int = 0o644) -> None:
+    """`write_bytes` of content that is made piece by piece. An error while a piece is made leaves the old content."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
-        _write_synced(temporary, data, mode)
+        _write_synced(temporary, parts, mode)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -42,7 +48,7 @@ def create_bytes(path: Path, data: bytes, *, mode: int = 0o600) -> bool:
     """Create ``path`` with ``data`` unless it exists; True when this call made it. Safe between processes."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
-        _write_synced(temporary, data, mode)
+        _write_synced(temporary, (data,), mode)
         os.link(temporary, path)
     except FileExistsError:
         return False
@@ -82,7 +88,7 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _write_synced(path: Path, data: bytes, mode: int) -> None:
+def _write_synced(path: Path, parts: Iterable[bytes], mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         file = os.fdopen(descriptor, "wb")
@@ -91,6 +97,7 @@ def _write_synced(path: Path, data: bytes, mode: int) -> None:
             os.close(descriptor)
         raise
     with file:
-        file.write(data)
+        for part in parts:
+            file.write(part)
         file.flush()
         os.fsync(file.fileno())

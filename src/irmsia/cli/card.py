@@ -12,23 +12,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from irmsia.app.words import Words
 from irmsia.cli.consoles import printable
 from irmsia.findings.types import Decision, Diagnosis, Finding, FrameAnswer, Frames, Reason, State, Urgency
 
 DECISION_STYLES = {Decision.ACCEPT: "green", Decision.REFER: "yellow", Decision.REFUSE: "magenta"}
-REASON_WORDS = {
-    Reason.BLANK: "the picture is blank",
-    Reason.QC_SUBJECT: "a test object that is not one of ours",
-    Reason.WRONG_MODALITY: "the model is not meant for this kind of image",
-    Reason.WRONG_REGION: "the model is not meant for this part of the body",
-    Reason.UNKNOWN_REGION: "the picture looks like none of the regions the model knows",
-    Reason.REGION_CONFLICT: "the header names another region than the picture shows",
-    Reason.OUT_OF_DISTRIBUTION: "the picture is unlike those the model learnt from",
-    Reason.OUTSIDE_POPULATION: "the age is outside the population the model was measured on",
-    Reason.AMBIGUOUS: "more than one answer fits, or none does",
-    Reason.INCONSISTENT: "the signs contradict each other",
-    Reason.BORDERLINE: "too close to the threshold",
-}
+REASON_WORDS = {reason: Words("en")[reason] for reason in Reason}
 _LEVEL_STYLES = {
     **dict.fromkeys(("VERY_LOW", "LOW", "normal", "minimal", Urgency.ROUTINE), "green"),
     **dict.fromkeys(("MODERATE", "mild", "moderate", Urgency.URGENT), "yellow"),

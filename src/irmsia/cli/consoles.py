@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-import unicodedata
 from collections.abc import Mapping
 
 from rich.console import Console
+
+from irmsia.app.printable import printable
+
+__all__ = ["fail", "make_console", "note", "print_json", "printable"]
 
 _MAX_WIDTH = 100
 
@@ -34,10 +37,3 @@ def note(text: str) -> None:
 def fail(code: str, message: str) -> None:
     """The one line of a failure on standard error: its code and what to do."""
     make_console(stderr=True).print(f"irmsia: {printable(message)} ({code})", style="red", markup=False, soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """Replace control, bidirectional and other invisible characters, so that text cannot steer the terminal."""
-    return "".join(
-        "?" if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn"} else character for character in text
-    )

@@ -16,16 +16,20 @@ from irmsia.cli.options import (
     Ca,
     Certificate,
     Key,
+    Language,
     Maps,
     ModelName,
+    Out,
     Paths,
+    Restart,
     Runtime,
     Server,
     Stream,
     Term,
     tls_of,
 )
-from irmsia.errors import UnavailableError
+from irmsia.cli.study import answer_study
+from irmsia.errors import InvalidRequestError, UnavailableError
 
 if TYPE_CHECKING:
     from irmsia.app.diagnose import DiagnoseOptions, Watch
@@ -43,7 +47,9 @@ EXAMPLE = """Examples:
 
 [bold]irmsia diagnose scan.dcm --server auto --heatmap maps/[/bold]
 
-[bold]irmsia diagnose scans/ --batch --server one:50051 --server two:50051[/bold]"""
+[bold]irmsia diagnose scans/ --batch --server one:50051 --server two:50051[/bold]
+
+[bold]irmsia diagnose scans/ --out report.html --language fr[/bold]"""
 
 
 def register(app: typer.Typer) -> None:
@@ -64,6 +70,9 @@ def diagnose(
     ca: Ca = None,
     certificate: Certificate = None,
     key: Key = None,
+    out: Out = None,
+    restart: Restart = False,
+    language: Language = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer images: findings with probabilities, a risk, a decision that may refer or refuse, the evidence.
@@ -71,6 +80,8 @@ def diagnose(
     Works in this process unless [bold]--server[/bold] is given. Answers come in the order asked for.
 
     A refusal is an answer; the exit code is 1 when a file could not be read.
+
+    With [bold]--out[/bold] they are written as a study: one row an instance, a summary by study and series.
     """
     from irmsia.app.configure import read_settings
     from irmsia.app.diagnose import DiagnoseOptions, write_maps
@@ -81,6 +92,13 @@ def diagnose(
     priority = Priority.BATCH if batch else Priority.SINGLE
     options = DiagnoseOptions(maps=wanted, term=term, model=model, all_findings=all_findings, priority=priority)
     settings = read_settings(runtime=runtime, client=tls_of(ca, certificate, key))
+    if out is not None:
+        failed = answer_study(
+            paths, out, options, server, heatmap, restart=restart, language=language, settings=settings, as_json=as_json
+        )
+        raise typer.Exit(_exit_code(failed))
+    if restart or language is not None:
+        raise InvalidRequestError("--restart and --language go with --out FILE")
     skipped = Skipped()
     files = list_inputs(paths, skipped)
     limits: dict[str, None] = {}

@@ -46,6 +46,18 @@ Runtime = Annotated[
     str | None,
     typer.Option("--runtime", metavar="R", help="What runs the network here: openvino, onnxruntime, auto."),
 ]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="Write the answers as a study: .jsonl, .csv or .html. A run that was cut off goes on when repeated.",
+    ),
+]
+Restart = Annotated[bool, typer.Option("--restart", help="With --out: drop what an earlier run left, begin anew.")]
+Language = Annotated[
+    str | None, typer.Option("--language", metavar="en|fr", help="With --out FILE.html: the language of the page.")
+]
 
 
 def tls_of(ca: Path | None, certificate: Path | None, key: Path | None) -> dict[str, Path | None]:

@@ -17,6 +17,9 @@ from irmsia.imaging.types import Image
 from irmsia.imaging.voi import GreyPicture, grey, picture
 from irmsia.imaging.window import VoiSpec, VoiUsed
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER = 33  # bytes of the signature and the first chunk, which says the sides
+_MOST_SIDE = 4096
 _OPACITY = 0.6
 _BLOCK = 1 << 18  # pixels blended at a time
 _RAISES = np.array((215, 48, 39), np.float32)  # red: speaks for the term
@@ -90,6 +93,25 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     if not done:
         raise InvalidRequestError("the picture cannot be written as PNG")
     return encoded.tobytes()
+
+
+def shrink_png(png: bytes, longest: int) -> bytes:
+    """The picture of ``png`` with at most ``longest`` pixels on its long side, as PNG; it is never enlarged.
+
+    Raises:
+        InvalidRequestError: no PNG that can be read, or one of more than 4,096 x 4,096 pixels.
+    """
+    sides = np.frombuffer(png[16:24], ">u4") if png.startswith(_PNG) and len(png) > _PNG_HEADER else None
+    if sides is None or sides.max() > _MOST_SIDE:
+        raise InvalidRequestError("the picture is no PNG, or too large")
+    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise InvalidRequestError("the picture is no PNG that can be read")
+    shrink = max(pixels.shape[:2]) / longest
+    if shrink > 1.0:
+        rows, columns = (max(1, round(side / shrink)) for side in pixels.shape[:2])
+        pixels = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
+    return encode_png(np.asarray(pixels[..., ::-1], np.uint8))
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
