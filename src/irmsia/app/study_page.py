@@ -100,7 +100,7 @@ class _Page:
     def _head(self) -> Iterator[str]:
         words, model, counts = self._words, self._result.model, self._result.summary.counts
         yield f'<header>\n<h1>{words["title"]}</h1>\n<p class="disclaimer">{_text(words["disclaimer"])}</p>\n'
-        yield f"<p>{words['model']}: {_text(model.name)} {_text(model.version)} "
+        yield f"<p>{words['model']} {_text(model.name)} {_text(model.version)} "
         yield f"<code>{_text(model.id[:12])}</code></p>\n{self._counts(counts, large=True)}</header>\n"
         notes = [f"{words['doubled']} {uid[:64]}" for uid in self._result.doubled]
         if notes:
@@ -108,14 +108,15 @@ class _Page:
 
     def _overview(self, studies: Sequence[tuple[StudySummary, list[_Group]]]) -> Iterator[str]:
         words = self._words
-        yield f'<section>\n<h2>{words["overview"]}</h2>\n<p class="dim">{words["order"]}</p>\n<table>\n<thead><tr>'
+        yield f'<section>\n<h2>{words["overview"]}</h2>\n<p class="dim">{words["order"]}</p>\n'
+        yield '<table class="overview">\n<thead><tr>'
         titles = [words["study"], words["series"], "", words["most_severe"], words["risk"], words["urgency"]]
         yield "".join(f"<th>{title}</th>" for title in titles) + "</tr></thead>\n<tbody>\n"
         for study, groups in studies:
             for group in groups:
                 cells = [
-                    f'<a href="#s{group.number}">{self._study_name(study)}</a>',
-                    self._series_name(group.summary),
+                    f'<a href="#s{group.number}">{_uid(study.study_instance_uid) or words["no_study"]}</a>',
+                    f"{_uid(group.summary.series_instance_uid)} {_text(group.summary.modality or '')}",
                     self._counts(group.summary.counts),
                     *self._most_severe(group.summary.most_severe),
                 ]
@@ -132,7 +133,8 @@ class _Page:
         yield f'<section class="study">\n<h2>{self._study_name(study)}</h2>\n'
         if study.patient_pseudonym:
             yield f'<p class="dim">{words["patient"]} <code>{_text(study.patient_pseudonym)}</code></p>\n'
-        yield self._counts(study.counts)
+        if len(groups) > 1:
+            yield self._counts(study.counts)
         for group in groups:
             yield f'<section class="series" id="s{group.number}">\n<h3>{self._series_name(group.summary)}</h3>\n'
             yield self._counts(group.summary.counts)
@@ -162,7 +164,7 @@ class _Page:
             about += f", {words['frame']} {shown.frame + 1}"
         picture = base64.b64encode(png).decode("ascii")
         return (
-            f'<article class="card">\n<img src="data:image/png;base64,{picture}" alt="{about}" loading="lazy">\n'
+            f'<article class="card">\n<img src="data:image/png;base64,{picture}" alt="{about}">\n'
             f'<p class="line">{self._badge(answer)}{self._urgency(answer.urgency)}</p>\n'
             f"{self._why(answer)}{self._bar(answer)}{self._present(answer)}"
             f'<p class="dim">{about}{self._frames(answer)}</p>\n{_name(answer)}</article>\n'
@@ -188,7 +190,7 @@ class _Page:
 
     def _counts(self, counts: Counts, *, large: bool = False) -> str:
         kinds = {"ACCEPT": counts.accept, "REFER": counts.refer, "REFUSE": counts.refuse, _FAILED: counts.failed}
-        parts = [f"<b>{counts.total}</b> {self._words['images']}"]
+        parts = [f"<b>{counts.total}</b> {self._words['images' if counts.total != 1 else 'image_1']}"]
         parts += [f"{self._mark(kind)} {count}" for kind, count in kinds.items() if count]
         return (
             f'<p class="counts{" large" if large else ""}">{" ".join(f"<span>{part}</span>" for part in parts)}</p>\n'
@@ -253,21 +255,20 @@ class _Page:
         return _text(get_label(code, self._words.language) if has_term(code) else code)
 
     def _study_name(self, study: StudySummary) -> str:
-        uid = study.study_instance_uid
-        return self._words["no_study"] if uid is None else f"{self._words['study']} <code>{_text(uid[:64])}</code>"
+        uid = _uid(study.study_instance_uid)
+        return f"{self._words['study']} {uid}" if uid else self._words["no_study"]
 
     def _series_name(self, series: SeriesSummary) -> str:
-        uid, modality = series.series_instance_uid, series.modality
-        name = self._words["no_series"] if uid is None else f"{self._words['series']} <code>{_text(uid[:64])}</code>"
-        return f"{name} {_text(modality)}" if modality else name
+        uid, modality = _uid(series.series_instance_uid), _text(series.modality or "")
+        return f"{self._words['series']} {uid} {modality}" if uid else f"{self._words['no_series']} {modality}"
 
 
-def _rank(row: StudyRow) -> tuple[int, float, int]:
-    """The highest risk first, then what was refused, then what failed; in the order of their lines."""
+def _rank(row: StudyRow) -> tuple[int, float]:
+    """The highest risk first, then what was refused, then what failed."""
     answer = row.answer
     if answer.risk is not None:
-        return 0, -answer.risk.score, row.place
-    return (2 if answer.error is not None else 1), 0.0, row.place
+        return 0, -answer.risk.score
+    return (2 if answer.error is not None else 1), 0.0
 
 
 def _severity(part: StudySummary | SeriesSummary) -> float:
@@ -276,9 +277,13 @@ def _severity(part: StudySummary | SeriesSummary) -> float:
 
 
 def _name(answer: Diagnosis) -> str:
-    uid = answer.source.sop_instance_uid if answer.source is not None else None
-    instance = f"<br><code>{_text(uid[:64])}</code>" if uid else ""
-    return f'<p class="name" title="{_text(answer.input or "")}">{_base(answer.input)}{instance}</p>\n'
+    uid = _uid(answer.source.sop_instance_uid if answer.source is not None else None)
+    return f'<p class="name" title="{_text(answer.input or "")}">{_base(answer.input)}{uid and f"<br>{uid}"}</p>\n'
+
+
+def _uid(uid: str | None) -> str:
+    """A UID as the standard allows it, at most 64 characters; nothing for none."""
+    return f"<code>{_text(uid[:64])}</code>" if uid else ""
 
 
 def _base(name: str | None) -> str:

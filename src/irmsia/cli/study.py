@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from irmsia.settings.tree import Settings
 
 _COUNTED = ("accept", "refer", "refuse", "failed")
+_NUMBERS = ("images", *_COUNTED, "risk")
+_SHOWN = 30
+"""So many series are listed."""
+_TAIL = 8
 
 
 def answer_study(
@@ -77,24 +81,22 @@ def _show(result: StudyResult, out: Path, *, as_json: bool) -> None:
 
 
 def _make_table(result: StudyResult) -> Table:
-    """A row a series, with a line below each study that has several."""
+    """A row a series, those of the highest risk, and one for all images. UIDs are cut: the file has them whole."""
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, header_style="dim", title_justify="left")
-    for title in ("study", "series"):
-        table.add_column(title, overflow="fold")
-    for title in ("images", *_COUNTED, "risk"):
-        table.add_column(title, justify="right")
-    table.add_column("most severe", overflow="fold")
-    for study in result.summary.studies:
-        name = study.study_instance_uid or "-"
-        for series in study.series:
-            cells = (name, series.series_instance_uid or "-", *_cells(series.counts, series.most_severe))
-            table.add_row(*(printable(cell) for cell in cells))
-        table.add_section()
-    if len(result.summary.studies) != 1:
-        table.add_row("all", "", *_cells(result.summary.counts, None))
+    table = Table(box=box.SIMPLE_HEAD, header_style="dim", padding=(0, 1, 0, 0))
+    for title in ("study", "series", "images", *_COUNTED, "risk", "most severe"):
+        table.add_column(title, justify="right" if title in _NUMBERS else "left", no_wrap=True, overflow="ellipsis")
+    parts = [(study, series) for study in result.summary.studies for series in study.series]
+    parts.sort(key=lambda pair: -_risk(pair[1].most_severe))
+    for study, series in parts[:_SHOWN]:
+        uids = (_tail(study.study_instance_uid), _tail(series.series_instance_uid))
+        table.add_row(*map(printable, (*uids, *_cells(series.counts, series.most_severe))))
+    if len(parts) > _SHOWN:
+        table.add_row(f"{len(parts) - _SHOWN} more")
+    table.add_section()
+    table.add_row("all", "", *_cells(result.summary.counts, None))
     return table
 
 
@@ -102,5 +104,13 @@ def _cells(counts: Counts, worst: MostSevere | None) -> Iterator[str]:
     yield str(counts.total)
     for kind in _COUNTED:
         yield str(getattr(counts, kind) or "")
-    yield f"{worst.risk.score:.1f}" if worst is not None and worst.risk is not None else ""
+    yield f"{_risk(worst):.1f}" if worst is not None else ""
     yield (worst.input or "").rpartition("/")[2] if worst is not None else ""
+
+
+def _risk(worst: MostSevere | None) -> float:
+    return worst.risk.score if worst is not None and worst.risk is not None else -1.0
+
+
+def _tail(uid: str | None) -> str:
+    return "-" if uid is None else uid if len(uid) <= _TAIL else "…" + uid[-_TAIL:]
