@@ -18,7 +18,7 @@ Cell = str | int | float | None
 
 
 def make_table(result: StudyResult) -> Iterator[bytes]:
-    """The table, UTF-8, a line at a time; RFC 4180 but for its line ends (LF).
+    """The table, UTF-8, a line at a time (RFC 4180).
 
     Lists are joined by ``;``. ``p_TERM``: calibrated probability, empty where the model does not assess the term. Text
     that a spreadsheet would compute has an apostrophe before it.
@@ -98,5 +98,5 @@ def _guarded(cell: Cell) -> Cell:
 
 def _line(cells: Iterable[Cell]) -> bytes:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(cells)
+    csv.writer(out, lineterminator="\r\n").writerow(cells)
     return out.getvalue().encode("utf-8", "replace")

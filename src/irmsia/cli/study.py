@@ -87,7 +87,9 @@ def _make_table(result: StudyResult) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, header_style="dim", padding=(0, 1, 0, 0))
     for title in ("study", "series", "images", *_COUNTED, "risk", "most severe"):
-        table.add_column(title, justify="right" if title in _NUMBERS else "left", no_wrap=True, overflow="ellipsis")
+        table.add_column(
+            title, justify="right" if title in _NUMBERS else "left", no_wrap=title != "most severe", overflow="fold"
+        )
     parts = [(study, series) for study in result.summary.studies for series in study.series]
     parts.sort(key=lambda pair: -_risk(pair[1].most_severe))
     for study, series in parts[:_SHOWN]:
