@@ -60,7 +60,7 @@ def test_killed_at_random_moments_every_instance_is_there_once(tmp_path: Path, k
     run(service, folder, whole)
     service.close()
     journal, chance = StudyOptions(out, DiagnoseOptions()).journal, random.Random(kind)
-    for _ in range(4):
+    for _ in range(3):
         before, more = _lines(journal), chance.randrange(10, 45)
         _kill(_start(folder, out), journal, allowed=before + more, lines=before + chance.randrange(1, more))
         assert _lines(journal) > before
