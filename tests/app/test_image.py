@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from irmsia.app.image import make_clahe, make_voi
+from irmsia.app.image import is_ignored, make_clahe, make_voi
 from irmsia.errors import InvalidRequestError
 from irmsia.imaging.clahe import ClaheSpec
-from irmsia.imaging.window import VoiSpec
+from irmsia.imaging.window import VoiSource, VoiSpec, VoiUsed
 
 
 def test_one_way_at_a_time() -> None:
@@ -53,3 +53,21 @@ def test_clahe_out_of_range_is_refused(clip_limit: float, tiles: int) -> None:
     """INVALID_REQUEST with what is allowed, before anything is read."""
     with pytest.raises(InvalidRequestError, match=r"above 0 and at most 100|from 1 to 64"):
         make_clahe(clip_limit, tiles)
+
+
+@pytest.mark.parametrize(
+    ("asked", "source", "ignored"),
+    [
+        (make_voi(preset="lung"), VoiSource.NONE, True),
+        (make_voi(preset="lung"), VoiSource.REQUESTED, False),
+        (make_voi(preset="default"), VoiSource.AUTOMATIC, False),
+        (make_voi(level=1.0, width=2.0), VoiSource.AUTOMATIC, True),
+        (make_voi(percentiles=(1.0, 99.0)), VoiSource.AUTOMATIC, False),
+        (make_voi(percentiles=(1.0, 99.0)), VoiSource.NONE, True),
+        (make_voi(), VoiSource.NONE, False),
+        (make_voi(), VoiSource.FILE_WINDOW, False),
+    ],
+)
+def test_what_colour_ignores(asked: VoiSpec, source: VoiSource, ignored: bool) -> None:
+    """A window asked for that was not used; float colour is stretched by the percentiles asked for."""
+    assert is_ignored(asked, VoiUsed(source, "")) is ignored

@@ -32,3 +32,23 @@ def test_a_preset_of_another_modality_is_exit_2(platform: Platform, phantoms: Pa
     assert result.returncode == 2
     assert "the preset mr is for MR; this image is CT (INVALID_REQUEST)" in result.stderr
     assert not out.exists()
+
+
+def test_a_window_for_colour_is_said_to_be_ignored(platform: Platform, tmp_path: Path) -> None:
+    """Colour has no grey window: the picture is the plain one, and standard error says why; grey says nothing."""
+    rng = np.random.default_rng(5)
+    colour, grey, out = (tmp_path / f"{name}.png" for name in ("colour", "grey", "out"))
+    cv2.imwrite(str(colour), rng.integers(0, 256, (24, 20, 3), np.uint8))
+    cv2.imwrite(str(grey), rng.integers(0, 256, (24, 20), np.uint8))
+    warning = "warning: no grey window applies to colour; the one asked for was not used"
+
+    def show(file: Path, *options: str) -> tuple[int, bool, bytes]:
+        told = platform.run_here("image", "show", file, "--out", out, *options)
+        return told.returncode, warning in told.stderr, out.read_bytes()
+
+    _, _, plain = show(colour)
+    for options in (("--preset", "lung"), ("--level", "40", "--width", "80"), ("--percentiles", "1", "99")):
+        assert show(colour, *options) == (0, True, plain), options
+    for options in ((), ("--preset", "ultrasound"), ("--preset", "default")):
+        assert show(colour, *options) == (0, False, plain), options
+    assert show(grey, "--level", "40", "--width", "80")[:2] == (0, False)

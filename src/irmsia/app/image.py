@@ -17,6 +17,7 @@ from irmsia.imaging.preprocess import ClaheSpec, VoiSpec, VoiUsed
 from irmsia.imaging.presets import PresetName
 from irmsia.imaging.render import write_png
 from irmsia.imaging.types import ImageInfo
+from irmsia.imaging.window import VoiSource
 from irmsia.settings.tree import Settings
 
 M = TypeVar("M", bound=BaseModel)
@@ -99,6 +100,18 @@ def make_voi(
     elif percentiles is not None:
         asked |= {"method": "percentile", "low_percentile": percentiles[0], "high_percentile": percentiles[1]}
     return _validated(VoiSpec, asked)
+
+
+def is_ignored(voi: VoiSpec, used: VoiUsed) -> bool:
+    """Whether the image took no notice of the window asked for: colour has none.
+
+    The presets ``default`` and ``ultrasound`` ask for nothing else there.
+    """
+    if voi.preset in {"default", "ultrasound"}:
+        return False
+    if used.source is VoiSource.AUTOMATIC:  # colour of unknown range: stretched, by the percentiles asked for
+        return voi.method in {"preset", "window"}
+    return used.source is VoiSource.NONE and voi.method in {"preset", "window", "percentile"}
 
 
 def make_clahe(clip_limit: float, tiles: int) -> ClaheSpec:

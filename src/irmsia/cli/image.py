@@ -98,16 +98,18 @@ def show(
 ) -> None:
     """Write one frame as PNG: through the file's own window, a preset, a level and width, or percentiles.
 
-    The window that was used is printed on standard error.
+    The window that was used is printed on standard error, and that a colour image has none.
     """
     from irmsia.app.configure import read_settings
-    from irmsia.app.image import make_clahe, make_voi, write_picture
+    from irmsia.app.image import is_ignored, make_clahe, make_voi, write_picture
 
     voi = make_voi(preset=preset, level=level, width=width, function=function.value, percentiles=percentiles)
     equalised = make_clahe(clip_limit, tiles) if clahe else None
     used = write_picture(read_settings(), file, out, frame=frame, voi=voi, clahe=equalised)
     window = "" if used.center is None else f": level {used.center:g}, width {used.width:g}, {used.function}"
     note(f"{used.reason}{window}")
+    if is_ignored(voi, used):
+        note("warning: no grey window applies to colour; the one asked for was not used")
 
 
 def _card(name: str, found: ImageInfo) -> Panel:
