@@ -19,15 +19,17 @@ from tests.inference.reading import make_png
 
 @cache
 def make_golden(seed: int) -> tuple[GoldenRecord, ...]:
-    """Records of the network of ``seed``: one quick phantom and one image, each as often as a bundle must hold them.
+    """Records of the network of ``seed``: as many phantoms, of the quickest kind, and images as a bundle must hold.
 
     The images' digests are made up, so that verification says NOT_CHECKED.
     """
-    made = make_records(make_network(seed=seed), make_rules(), SPEC, by_digest(make_png(1)), phantoms=8)
-    phantom = next(record for record in made if record.phantom and record.phantom.kind == "MR")
+    image = by_digest(make_png(1))
+    *phantoms, real = make_records(
+        make_network(seed=seed), make_rules(), SPEC, image, phantoms=MINIMUM_RECORDS, kind="MR"
+    )
     digests = [hashlib.sha256(bytes([number])).hexdigest() for number in range(MINIMUM_RECORDS)]
-    images = (made[-1].model_copy(update={"real": RealSource(input_sha256=digest)}) for digest in digests)
-    return (*[phantom] * MINIMUM_RECORDS, *images)
+    named = [{"real": RealSource(input_sha256=digest), "frame_sha256": (digest,)} for digest in digests]
+    return (*phantoms, *(real.model_copy(update=names) for names in named))
 
 
 def make_parts(seed: int = 0, **changes: Any) -> tuple[ManifestFields, dict[str, bytes]]:

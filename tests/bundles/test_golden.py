@@ -11,14 +11,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from irmsia.bundles.golden import (
+    MINIMUM_RECORDS,
     GoldenFingerprint,
     GoldenRecord,
     PhantomSource,
     RealSource,
+    count_distinct,
     make_record,
     read_records,
     write_records,
 )
+from irmsia.bundles.store import STARTER
 from irmsia.errors import BundleRejectedError
 from irmsia.findings.decision import NetworkOutputs, Verdict
 from irmsia.findings.types import Decision, Finding, Reason, State
@@ -112,3 +115,21 @@ def test_names_hold_no_file_name() -> None:
     phantom = PhantomSource(version="1", kind="CT", lesion="none", seed=7)
     assert make(phantom, np.zeros((1, 16, 16))).name == "phantom CT none 7"
     assert make(RealSource(input_sha256="b" * 64), np.zeros((1, 16, 16))).name == "image " + "b" * 12
+
+
+def test_pictures_are_counted_once() -> None:
+    """By the digests of their frames, whatever the records call them; a phantom and an image are two kinds."""
+    empty = np.zeros((1, 16, 16))
+    phantoms = [make(PhantomSource(version="1", kind="CT", lesion="none", seed=seed), empty) for seed in range(3)]
+    images = [make(RealSource(input_sha256=digit * 64), empty) for digit in "bc"]
+    other = images[0].model_copy(update={"frame_sha256": ("d" * 64,)})
+    assert count_distinct([*phantoms, *images]) == (1, 1)
+    assert count_distinct([*phantoms, *images, other]) == (1, 2)
+    assert count_distinct([]) == (0, 0)
+
+
+def test_the_packaged_starter_holds_enough_different_records() -> None:
+    """At least 64 phantoms and 64 images (contract section 5)."""
+    if not (STARTER / "golden.jsonl").is_file():
+        pytest.skip("the package holds no starter bundle")
+    assert min(count_distinct(read_records((STARTER / "golden.jsonl").read_bytes()))) >= MINIMUM_RECORDS

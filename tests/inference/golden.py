@@ -13,7 +13,7 @@ from irmsia.bundles.load import read_tensors
 from irmsia.findings.decision import decide
 from irmsia.findings.refusal import RefusalScores
 from irmsia.findings.rules import ModelRules
-from irmsia.imaging.phantoms import GOLDEN_SEEDS, PHANTOM_VERSION, make_phantom
+from irmsia.imaging.phantoms import GOLDEN_SEEDS, PHANTOM_VERSION, PhantomKind, make_phantom
 from irmsia.imaging.preprocess import PreprocessSpec
 from irmsia.inference.model import network_outputs
 from irmsia.inference.pipeline import make_facts
@@ -24,11 +24,17 @@ Run = Callable[[bytes, PhantomSource | RealSource], GoldenRecord]
 
 
 def make_records(
-    network: onnx.ModelProto, rules: ModelRules, spec: PreprocessSpec, images: Mapping[str, bytes], *, phantoms: int = 4
+    network: onnx.ModelProto,
+    rules: ModelRules,
+    spec: PreprocessSpec,
+    images: Mapping[str, bytes],
+    *,
+    phantoms: int = 4,
+    kind: PhantomKind | None = None,
 ) -> tuple[GoldenRecord, ...]:
-    """Records of the first ``phantoms`` golden phantoms and of ``images`` (digest -> bytes)."""
+    """Records of the first ``phantoms`` golden phantoms, all of ``kind`` where given, and of ``images`` by digest."""
     run = _runner(network, rules, spec)
-    made = [make_phantom(seed) for seed in GOLDEN_SEEDS[:phantoms]]
+    made = [make_phantom(seed, kind) for seed in GOLDEN_SEEDS[:phantoms]]
     records = [run(phantom.data, _source(phantom.truth)) for phantom in made]
     return (*records, *(run(data, RealSource(input_sha256=digest)) for digest, data in images.items()))
 

@@ -19,7 +19,7 @@ from irmsia.imaging.phantoms import LesionKind, PhantomKind
 from irmsia.imaging.preprocess import FINGERPRINT_SIZE, Fingerprint
 
 MINIMUM_RECORDS = 64
-"""Of each kind, phantom and real."""
+"""Distinct ones of each kind, phantom and real."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -151,6 +151,13 @@ def make_record(
         margins={name: float(margin) for name, margin in verdict.margins.items()},
         scores={name: float(score) for name, score in scores.items()},
     )
+
+
+def count_distinct(records: Iterable[GoldenRecord]) -> tuple[int, int]:
+    """Phantoms and real images among ``records``, each picture once: by the digests of its frames, not by its name."""
+    pictures = {(record.phantom is not None, record.frame_sha256) for record in records}
+    phantoms = sum(phantom for phantom, _ in pictures)
+    return phantoms, len(pictures) - phantoms
 
 
 def write_records(records: Iterable[GoldenRecord]) -> bytes:

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from irmsia.bundles.golden import MINIMUM_RECORDS, GoldenRecord, PhantomSource
+from irmsia.bundles.golden import MINIMUM_RECORDS, GoldenRecord, PhantomSource, count_distinct
 from irmsia.bundles.load import Bundle
 from irmsia.errors import CancelledError, IrmsiaError
 from irmsia.findings.calibration import apply_calibration, softmax
@@ -128,7 +128,7 @@ def verify_bundle(
         resolve: the bytes of the real image whose file has this SHA-256, or null.
         runtime: name of the runtime, or ``auto``.
         precision: what it computes in.
-        minimum: records of each kind that the bundle must hold.
+        minimum: different records of each kind that the bundle must hold.
 
     Raises:
         BundleRejectedError: the runtime does not take the network.
@@ -148,7 +148,8 @@ def verify_models(
     """`verify_bundle` for one bundle made ready several times: each image is read once and answered by all."""
     sessions = [model.compiled.open_session() for model in models]
     results: list[list[RecordResult]] = [[] for _ in models]
-    for record in models[0].bundle.golden():
+    records = tuple(models[0].bundle.golden())
+    for record in records:
         read = _read_record(record, models[0], prepare, resolve)
         for model, session, found in zip(models, sessions, results, strict=True):
             found.append(_judge(_Check(model, session, record), read))
@@ -158,7 +159,7 @@ def verify_models(
             model.runtime,
             model.precision,
             tuple(found),
-            tuple(_problems(tuple(found), model.precision, minimum)),
+            (*_too_few(records, minimum), *_too_many_flips(tuple(found), model.precision)),
         )
         for model, found in zip(models, results, strict=True)
     )
@@ -312,12 +313,14 @@ def _largest_difference(record: GoldenRecord, outputs: NetworkOutputs, rules: Mo
     return max(float(np.max(np.abs(turn(there) - turn(here)))) for there, here, turn in pairs)
 
 
-def _problems(results: tuple[RecordResult, ...], precision: Precision, minimum: int) -> Iterator[str]:
-    phantoms = sum(result.phantom for result in results)
-    if phantoms < minimum:
-        yield f"holds {phantoms} golden phantoms, {minimum} are needed"
-    if len(results) - phantoms < minimum:
-        yield f"holds {len(results) - phantoms} golden images, {minimum} are needed"
+def _too_few(records: Sequence[GoldenRecord], minimum: int) -> Iterator[str]:
+    """One picture many times proves no more than once."""
+    for count, kind in zip(count_distinct(records), ("phantoms", "images"), strict=True):
+        if count < minimum:
+            yield f"holds {count} different golden {kind}, {minimum} are needed"
+
+
+def _too_many_flips(results: tuple[RecordResult, ...], precision: Precision) -> Iterator[str]:
     checked = sum(result.status is not Status.NOT_CHECKED for result in results)
     allowed = TOLERANCES[precision].flips_in_64
     flips = sum(result.flip is not None for result in results)
