@@ -1,13 +1,14 @@
 """A server's watch over its home: another model was activated, one was installed or revoked.
 
 What changes is loaded and proven beside the running work; the old model answers until the new one is ready, and goes on
-where it cannot be.
+where it cannot be. What failed is tried again when something changes, and by itself: a lack of memory passes.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,9 @@ from irmsia.settings.tree import Settings
 from irmsia.telemetry import format_stack, get_logger, log_event
 
 _log = get_logger(__name__)
+
+_FIRST_RETRY_S = 10.0
+_LONGEST_RETRY_S = 300.0
 
 _Look = tuple[tuple[str, int, int, int], ...]
 """Name, inode, size and time of change of every file that decides what serves."""
@@ -52,14 +56,18 @@ class ModelWatch:
         settings: the tree.
         engine: started, or about to be.
         prepare: reads and preprocesses one file for the proof.
+        clock: seconds that never go back.
     """
 
-    def __init__(self, settings: Settings, engine: Engine, prepare: Prepare) -> None:
+    def __init__(
+        self, settings: Settings, engine: Engine, prepare: Prepare, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._settings = settings
         self._engine = engine
         self._inner = prepare
         self._store = BundleStore(settings.home)
         self._seen: _Look | None = None
+        self._retry = _Retry(clock)
         self._stopping = threading.Event()
 
     @contextmanager
@@ -74,13 +82,19 @@ class ModelWatch:
             thread.join()
 
     def look(self) -> bool:
-        """Follow what changed since the last look; False when nothing did."""
+        """Follow what changed since the last look, or try again what failed; False when neither was due."""
         seen = _look(self._settings.home)
-        if seen == self._seen:
+        if seen != self._seen:
+            self._retry.forget()
+        elif not self._retry.is_due():
             return False
         self._seen = seen
-        problem = self._attempt(self._follow_active)
-        self._engine.report(problem or self._attempt(self._follow_others))
+        problem = self._attempt(self._follow_active) or self._attempt(self._follow_others)
+        self._engine.report(problem)
+        if problem is None:
+            self._retry.forget()
+        else:
+            self._retry.plan()
         return True
 
     def _run(self) -> None:
@@ -133,6 +147,26 @@ class ModelWatch:
         named = None if entry.packaged and entry.id not in previous else entry.id
         order = previous.index(named) if named in previous else len(previous)
         return order, -_changed(entry.path)
+
+
+class _Retry:
+    """When a takeover that failed is tried again: after 10 s, then twice as long each time, at most 5 minutes."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._wait_s = _FIRST_RETRY_S
+        self._at: float | None = None
+
+    def is_due(self) -> bool:
+        return self._at is not None and self._clock() >= self._at
+
+    def plan(self) -> None:
+        """After the attempt, so that a slow one is not followed by the next at once."""
+        self._at = self._clock() + self._wait_s
+        self._wait_s = min(2.0 * self._wait_s, _LONGEST_RETRY_S)
+
+    def forget(self) -> None:
+        self._at, self._wait_s = None, _FIRST_RETRY_S
 
 
 def _look(home: Path) -> _Look:
