@@ -20,6 +20,7 @@ from irmsia.bundles.store import STARTER
 from irmsia.cli.main import main
 from irmsia.imaging.phantoms import qa_set
 from tests.e2e.gates import make_home
+from tests.interrupts import interrupts_reach_children
 
 IRMSIA = [sys.executable, "-m", "irmsia.cli.main"]
 
@@ -53,7 +54,8 @@ class Platform:
         """Start one command; it is killed at the end of the test if it still runs."""
         command = [*IRMSIA, *map(str, arguments)]
         pipe = subprocess.PIPE
-        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=self.environment)
+        with interrupts_reach_children():
+            process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=self.environment)
         self._servers.append(process)
         return process
 

@@ -18,6 +18,7 @@ from irmsia.client import DicomDiagnosticClient
 from irmsia.client.calls import DiagnoseOptions
 from irmsia.errors import UnavailableError
 from irmsia.server.run_file import find_running, list_running, run_folder
+from tests.interrupts import interrupts_reach_children
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -33,13 +34,14 @@ class Program:
     def start(self, port: int = 0, host: str = "127.0.0.1") -> subprocess.Popen[str]:
         """Start a server without waiting."""
         paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.server.program", str(port)],
-            env={**os.environ, "IRMSIA_HOME": str(self.home), "HOST": host, "PYTHONPATH": paths},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        with interrupts_reach_children():
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.server.program", str(port)],
+                env={**os.environ, "IRMSIA_HOME": str(self.home), "HOST": host, "PYTHONPATH": paths},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         self.started.append(process)
         return process
 
