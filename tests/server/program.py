@@ -11,7 +11,7 @@ from irmsia.errors import IrmsiaError
 from irmsia.findings.types import Diagnosis
 from irmsia.inference.protocol import DiagnoseRequest
 from irmsia.server.grpc.config import GrpcServerConfig
-from irmsia.server.grpc.serve import serve
+from irmsia.server.serve import serve
 from irmsia.server.tls import TlsFiles
 from irmsia.wire.errors import exit_code
 from tests.server.scripted import ScriptedService, make_answer

@@ -8,8 +8,8 @@ import pytest
 from irmsia.errors import AddressInUseError, InternalError, UnsafeSettingsError
 from irmsia.server.address import require_free_port
 from irmsia.server.grpc.config import GrpcServerConfig
-from irmsia.server.grpc.serve import serve
 from irmsia.server.run_file import RunningServer, run_folder
+from irmsia.server.serve import serve
 from tests.server.scripted import ScriptedService, open_door
 
 

@@ -20,7 +20,7 @@ from irmsia.imaging.guard import DecoderPool
 from irmsia.inference.protocol import InferenceService
 from irmsia.server.address import listen_address, require_free_port
 from irmsia.server.grpc.config import GrpcServerConfig
-from irmsia.server.grpc.serve import serve
+from irmsia.server.serve import serve
 from irmsia.server.run_file import RunningServer
 from irmsia.server.tls import read_tls, tls_files
 from irmsia.settings.tree import Settings

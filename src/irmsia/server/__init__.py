@@ -1,1 +1,1 @@
-"""The doors: requests become calls of the rooms below. `grpc/` is one; `run_file` tells where a server runs."""
+"""The doors: requests become calls of the rooms below. `serve` runs `grpc/` and `http/`; `run_file` tells where."""

@@ -37,12 +37,17 @@ class Admission:
         self._limits = limits = limits or AdmissionLimits()
         self._calls = 0
         self._bytes = 0
-        self._closed = False
+        self._stopping = self._closed = False
         self._closed_at = 0.0
         self._last_turned_away = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
         self.receiving = Lanes(limits.receivers, limits.slow_receivers)
+
+    @property
+    def stopping(self) -> bool:
+        """The server is about to let nobody in."""
+        return self._stopping
 
     @property
     def closed(self) -> bool:
@@ -95,10 +100,15 @@ class Admission:
         finally:
             self._bytes -= size
 
+    def stop(self) -> None:
+        """Say that the server stops; requests that a door has passed on to another are let in until `close`."""
+        self._stopping = True
+
     def close(self) -> None:
         """Let nobody in from now on."""
         if not self._closed:
-            self._closed, self._closed_at = True, time.monotonic()
+            self._stopping = self._closed = True
+            self._closed_at = time.monotonic()
         self._last_turned_away = time.monotonic()
 
     def closed_for(self) -> float:

@@ -1,1 +1,1 @@
-"""The gRPC door: `server.DiagnosticServer`, and `serve.serve` which runs one until a signal."""
+"""The gRPC door: `server.DiagnosticServer`."""

@@ -96,14 +96,19 @@ class DiagnosticServer:
             return int(self._server.add_insecure_port(address))
         return int(self._server.add_secure_port(address, self._credentials))
 
+    async def say_stopping(self) -> None:
+        """Say "not serving" from now on; requests are still taken. Twice is once."""
+        self._admission.stop()
+        for task in self._tasks:
+            task.cancel()
+        await self._health.enter_graceful_shutdown()
+
     async def drain(self, grace_s: float | None = None) -> bool:
         """Say "not serving" first, let nobody in, answer what was admitted, stop. False when the grace ran out.
 
         The health services still answer while admitted work finishes, so that a load balancer sees why.
         """
-        for task in self._tasks:
-            task.cancel()
-        await self._health.enter_graceful_shutdown()
+        await self.say_stopping()
         self._admission.close()
         answered = await self._all_answered(self._config.grace_s if grace_s is None else grace_s)
         if not answered:

@@ -84,7 +84,7 @@ class DicomDiagnosticServicer:
 
     async def _health_check(self, context: Any) -> Message:
         health = await asyncio.to_thread(self._service.health)
-        if self._admission.closed:
+        if self._admission.stopping:
             health = replace(health, ready=False, reason="the server is stopping")
         return health_to_message(health)
 

@@ -1,0 +1,153 @@
+"""The HTTP door on the running loop: uvicorn's server with guarded connections, started and stopped by its owner."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+
+import uvicorn
+
+from irmsia.errors import AddressInUseError
+from irmsia.server.address import loopback_address, require_free_port
+from irmsia.server.http.app import make_app
+from irmsia.server.http.config import HttpServerConfig
+from irmsia.server.http.protocol import GuardedProtocol
+from irmsia.server.http.routes import HttpParts
+
+_WAITING = 2048
+"""Connections that the system may hold until they are accepted."""
+
+_ACCEPTED_AT_ONCE = 64
+"""Connections accepted in one turn of the loop: what they sent is read before it can be refused."""
+
+_FAREWELL_S = 1
+_CHECK_S = 1.0
+
+
+class HttpServer:
+    """One server. `start` it on the loop that runs it, then `stop_receiving`, then `stop`."""
+
+    def __init__(self, parts: HttpParts, *, tls: ssl.SSLContext | None = None) -> None:
+        """Raise UnsafeSettingsError for an address that is not loopback."""
+        self.host = loopback_address(parts.config.host)
+        self.port = 0
+        self.tls = tls is not None
+        self._parts = parts
+        config = uvicorn.Config(
+            make_app(parts, tls=self.tls),
+            lifespan="off",
+            interface="asgi3",
+            http=GuardedProtocol,
+            ws="none",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=parts.config.keep_alive_s,
+            timeout_graceful_shutdown=_FAREWELL_S,
+        )
+        self._server = _Server(config, parts.config, tls)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> int:
+        """Listen, and return the port.
+
+        Raises:
+            AddressInUseError: the port is taken or may not be opened.
+        """
+        listener = _listen(self.host, self._parts.config.port)
+        self.port = listener.getsockname()[1]
+        self._tasks = [
+            asyncio.create_task(self._server.serve([listener])),
+            asyncio.create_task(self._server.check_forever()),
+        ]
+        await self._server.up.wait()
+        return self.port
+
+    def stop_receiving(self) -> None:
+        """Take no more bodies in; admitted requests and questions after health are answered still."""
+        self._parts.receiving.stop()
+
+    async def passed_on(self, seconds: float) -> None:
+        """Return when no request is passed on over gRPC any more, or after so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._parts.relays.idle(), seconds)
+
+    async def stop(self) -> None:
+        """Close the door and every connection."""
+        self.stop_receiving()
+        self._server.should_exit = True
+        if self._tasks:
+            serving, checking = self._tasks
+            await asyncio.wait({serving})
+            checking.cancel()
+        self._server.abort_all()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers, with guarded connections."""
+
+    def __init__(self, config: uvicorn.Config, limits: HttpServerConfig, tls: ssl.SSLContext | None) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+        self._limits = limits
+        self._tls = tls
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the owner's."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen on the one socket; TLS handshakes get no more time than anything else."""
+        assert sockets is not None
+        self.servers = [
+            await asyncio.get_running_loop().create_server(
+                lambda: GuardedProtocol(self.config, self.server_state, limits=self._limits),
+                sock=sockets[0],
+                ssl=self._tls,
+                ssl_handshake_timeout=self._limits.patience_s if self._tls else None,
+                ssl_shutdown_timeout=_FAREWELL_S if self._tls else None,
+                backlog=_ACCEPTED_AT_ONCE,
+            )
+        ]
+        sockets[0].listen(_WAITING)
+        self.started = True
+        self.up.set()
+
+    async def check_forever(self) -> None:
+        """Let every connection look whether its peer keeps it waiting."""
+        while True:
+            await asyncio.sleep(_CHECK_S)
+            now = time.monotonic()
+            for connection in self._connections():
+                connection.check(now)
+
+    def abort_all(self) -> None:
+        """Cut every connection that is left."""
+        for connection in self._connections():
+            connection.transport.abort()
+
+    def _connections(self) -> list[GuardedProtocol]:
+        return [one for one in self.server_state.connections if isinstance(one, GuardedProtocol)]
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if port:
+        require_free_port(host, port)
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    if os.name == "posix":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise AddressInUseError(f"port {port} on {host} cannot be bound") from None
+    return listener
