@@ -61,7 +61,7 @@ class Platform:
 
     def serve(self, port: int = 0) -> tuple[subprocess.Popen[str], str]:
         """Start a server and return it with its address when it takes requests."""
-        server = self.start("serve", "--grpc-port", str(port))
+        server = self.start("serve", "--port", "0", "--grpc-port", str(port))
         assert server.stderr is not None
         line = server.stderr.readline()
         found = re.search(r"serving gRPC on (\S+),", line)

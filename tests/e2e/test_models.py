@@ -199,11 +199,11 @@ def test_a_model_that_does_not_exist_is_exit_2_everywhere(served: tuple[Platform
 def test_serve_without_its_active_model_is_exit_1(fresh: Platform) -> None:
     """A check failed, not the usage: one line that says what to look at; unsafe settings are 78."""
     (fresh.home / "active.json").write_text(json.dumps({"id": "a" * 64}))
-    result = fresh.run_here("serve", "--grpc-port", "0")
+    result = fresh.run_here("serve", "--port", "0", "--grpc-port", "0")
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
     assert "BUNDLE_REJECTED" in result.stderr and "active.json" in result.stderr
     (fresh.home / "active.json").chmod(0o666)
-    assert fresh.run_here("serve", "--grpc-port", "0").returncode == 78
+    assert fresh.run_here("serve", "--port", "0", "--grpc-port", "0").returncode == 78
 
 
 _KILLED = """

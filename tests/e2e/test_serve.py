@@ -55,7 +55,7 @@ def test_a_stop_leaves_nothing_behind(platform: Platform, kind: signal.Signals) 
 def test_a_port_in_use_is_one_clear_line(served: tuple[Platform, str]) -> None:
     """It is said at once, before a model is loaded."""
     platform, target = served
-    result = platform.run("serve", "--grpc-port", target.rpartition(":")[2])
+    result = platform.run("serve", "--port", "0", "--grpc-port", target.rpartition(":")[2])
     assert result.returncode == 3
     assert result.stderr.count("\n") == 1
     assert "in use" in result.stderr
@@ -73,7 +73,7 @@ def test_an_address_that_others_reach_is_refused(platform: Platform, host: str) 
 def test_a_home_without_a_model_is_refused(platform: Platform, tmp_path: Path) -> None:
     """A server never opens its door without a model that can answer."""
     (tmp_path / "active.json").write_text('{"id": "' + "0" * 64 + '"}')
-    result = platform.run("serve", "--grpc-port", "0", IRMSIA_HOME=str(tmp_path))
+    result = platform.run("serve", "--port", "0", "--grpc-port", "0", IRMSIA_HOME=str(tmp_path))
     assert result.returncode in {1, 2}
     assert "serving" not in result.stderr
     assert result.stderr.count("\n") == 1
@@ -81,7 +81,7 @@ def test_a_home_without_a_model_is_refused(platform: Platform, tmp_path: Path) -
 
 def test_a_server_that_fails_its_own_check_stops(platform: Platform) -> None:
     """`serve --qa` with a model that does not know the phantoms prints the table and ends with exit 1."""
-    server = platform.start("serve", "--grpc-port", "0", "--qa")
+    server = platform.start("serve", "--port", "0", "--grpc-port", "0", "--qa")
     out, err = server.communicate(timeout=60)
     assert server.returncode == 1
     assert "FAIL" in out

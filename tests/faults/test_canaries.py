@@ -116,7 +116,7 @@ def test_nothing_comes_out_of_the_commands(planted: Planted, platform_of: Platfo
 def test_nothing_comes_out_of_the_server(planted: Planted, platform_of: PlatformOf) -> None:
     """Answers, statuses with their details, the log, the run file, health and models; also when a decoder crashes."""
     platform = platform_of(IRMSIA_LOG__LEVEL="DEBUG", IRMSIA_LOG__FORMAT="console")
-    command = [*IRMSIA, "serve", "--grpc-port", "0"]
+    command = [*IRMSIA, "serve", "--port", "0", "--grpc-port", "0"]
     with (planted.folder.parent / "server.log").open("wb+") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=platform.environment)
         try:

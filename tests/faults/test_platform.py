@@ -57,7 +57,7 @@ def test_a_server_on_a_full_disk_says_so(platform_of: PlatformOf, home: Path) ->
         (home / "pseudonym.key").unlink(missing_ok=True)
         if has_key:
             platform.run("image", "info", "nothing")  # makes the key, so that the run file is what fails
-        result = _limited(platform, 0, "serve", "--grpc-port", "0")
+        result = _limited(platform, 0, "serve", "--port", "0", "--grpc-port", "0")
         assert (result.returncode, result.stderr.count("\n"), "STORAGE_FULL" in result.stderr) == (3, 1, True)
         assert temporary_files(home) == []
         assert list(run_folder(home).glob("*")) == []
@@ -124,7 +124,7 @@ def test_a_reader_that_stops_early_ends_the_command_quietly(platform_of: Platfor
 
 def test_sigterm_before_the_server_is_ready_is_a_clean_end(platform_of: PlatformOf, home: Path) -> None:
     """Exit 0, no word, no child, no run file: whoever manages processes sees a stop and not a crash."""
-    server = platform_of().start("serve", "--grpc-port", "0")
+    server = platform_of().start("serve", "--port", "0", "--grpc-port", "0")
     process = psutil.Process(server.pid)
     _until(lambda: bool(process.children()))  # the decoders start before the model is loaded
     children = process.children()

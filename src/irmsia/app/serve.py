@@ -14,14 +14,17 @@ from functools import partial
 from pathlib import Path
 
 from irmsia.app.compose import Doors, open_engine, open_pool, open_remote
+from irmsia.app.relay import RelayInference
 from irmsia.app.watch import ModelWatch, load_active
 from irmsia.errors import CancelledError, IrmsiaError, UnavailableError, UnsafeSettingsError
 from irmsia.imaging.guard import DecoderPool
 from irmsia.inference.protocol import InferenceService
 from irmsia.server.address import listen_address, require_free_port
 from irmsia.server.grpc.config import GrpcServerConfig
-from irmsia.server.serve import serve
+from irmsia.server.http.config import HttpServerConfig
+from irmsia.server.metrics import Metrics
 from irmsia.server.run_file import RunningServer
+from irmsia.server.serve import HttpDoor, serve
 from irmsia.server.tls import read_tls, tls_files
 from irmsia.settings.tree import Settings
 from irmsia.telemetry import format_stack, get_logger, log_event
@@ -42,20 +45,23 @@ def run_server(settings: Settings, *, on_ready: Callable[[RunningServer], None],
     Raises:
         UnsafeSettingsError: an address that is not loopback without mutual TLS, bad TLS files, or a private file
             that others may read.
-        AddressInUseError: the port is taken.
+        AddressInUseError: a port is taken.
+        InvalidRequestError: ``inference_url`` is no HOST:PORT.
         ModelNotFoundError, BundleRejectedError: there is no model to serve.
     """
     config = _grpc_config(settings)
+    http = HttpDoor(_http_config(settings), partial(_relay, settings), Metrics())
     if config.tls is not None:
         read_tls(config.tls)  # the server does so again, but only when the model is ready
-    require_free_port(listen_address(config.host, config.tls), config.port)
+    for port in (config.port, http.config.port):
+        require_free_port(listen_address(config.host, config.tls), port)
     require_private_files(settings.home)
     workers = settings.engine.workers
     with ExitStack() as stack:
         stack.enter_context(_stoppable())
         pool = stack.enter_context(open_pool(settings, workers))
         load = partial(load_active, settings, pool.prepare)
-        engine = stack.enter_context(open_engine(settings, pool, workers, load=load))
+        engine = stack.enter_context(open_engine(settings, pool, workers, load=load, observer=http.metrics))
         stack.enter_context(ModelWatch(settings, engine, pool.prepare).running())
         proof = _Proof(engine, pool, check)
 
@@ -63,7 +69,7 @@ def run_server(settings: Settings, *, on_ready: Callable[[RunningServer], None],
             on_ready(server)
             proof.start(server)
 
-        serve(engine, config, settings.home, on_ready=ready)
+        serve(engine, config, settings.home, http=http, on_ready=ready)
     return 1 if proof.failed else 0
 
 
@@ -144,3 +150,18 @@ def _grpc_config(settings: Settings) -> GrpcServerConfig:
         file_bytes=settings.limits.file_bytes,
         batch_places=2 * settings.engine.workers,
     )
+
+
+def _http_config(settings: Settings) -> HttpServerConfig:
+    server = settings.server
+    return HttpServerConfig(
+        host=server.host,
+        port=server.port,
+        body_bytes=server.body_bytes,
+        files=server.batch_files,
+        request_s=server.request_seconds,
+    )
+
+
+def _relay(settings: Settings, own: str) -> RelayInference:
+    return RelayInference(settings.inference_url or own)

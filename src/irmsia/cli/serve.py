@@ -19,11 +19,11 @@ EXAMPLE = """Examples:
 
 [bold]irmsia serve[/bold]
 
-[bold]irmsia serve --grpc-port 50061 --qa[/bold]"""
+[bold]irmsia serve --port 8080 --grpc-port 50061 --qa[/bold]"""
 
 Host = Annotated[str | None, typer.Option("--host", help="A loopback address. [dim]Default: 127.0.0.1[/dim]")]
 HttpPort = Annotated[
-    int | None, typer.Option("--port", min=0, max=65535, help="HTTP, from a later version on. [dim]Default: 8000[/dim]")
+    int | None, typer.Option("--port", min=0, max=65535, help="HTTP; 0: a free one. [dim]Default: 8000[/dim]")
 ]
 GrpcPort = Annotated[
     int | None, typer.Option("--grpc-port", min=0, max=65535, help="gRPC; 0: a free one. [dim]Default: 50051[/dim]")
@@ -48,7 +48,8 @@ def serve(
 
 
 def _announce(server: RunningServer) -> None:
-    make_console(stderr=True).print(f"serving gRPC on {server.grpc_target}, Ctrl-C stops", style="bold")
+    text = f"serving gRPC on {server.grpc_target}, HTTP on {server.http_url}, Ctrl-C stops"
+    make_console(stderr=True).print(text, style="bold", soft_wrap=True)
 
 
 def _prove(doors: Doors, server: RunningServer) -> bool:
@@ -59,20 +60,21 @@ def _prove(doors: Doors, server: RunningServer) -> bool:
     reports = list(run_qa(doors.services, doors.inspect))
     print_reports(reports)
     if all(report.ok for report in reports):
-        make_console().print(_next_steps(server.grpc_target))
+        make_console().print(_next_steps(server))
     return all(report.ok for report in reports)
 
 
-def _next_steps(target: str) -> str:
+def _next_steps(server: RunningServer) -> str:
     program = _program()
     steps = {
-        f"{program} diagnose IMAGE --server {target}": "answer DICOM, PNG or JPEG files",
+        f"{server.http_url}/": "drop a file, read the answer, in a browser; /docs tells the REST routes",
+        f"{program} diagnose IMAGE --server {server.grpc_target}": "answer DICOM, PNG or JPEG files",
         f"{program} health": "ask how the server is",
         f"{program} --help": "everything else",
     }
     width = max(map(len, steps))
     lines = (f"  {command:<{width}}  [dim]{what}[/dim]" for command, what in steps.items())
-    return "\n".join(["\n[bold]It runs.[/bold] In another terminal:\n", *lines, "\nCtrl-C here stops it."])
+    return "\n".join(["\n[bold]It runs.[/bold] What to try:\n", *lines, "\nCtrl-C here stops it."])
 
 
 def _program() -> str:

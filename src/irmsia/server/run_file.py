@@ -32,6 +32,11 @@ class RunningServer:
         """``HOST:PORT`` of the gRPC door."""
         return join_address(self.host, self.grpc_port)
 
+    @property
+    def http_url(self) -> str | None:
+        """``http://HOST:PORT`` of the HTTP door; null without one."""
+        return None if self.http_port is None else f"http://{join_address(self.host, self.http_port)}"
+
 
 def run_folder(home: Path) -> Path:
     """Where the run files of one IRMSIA_HOME stand."""

@@ -26,11 +26,13 @@ class ServerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = Field("127.0.0.1", description="address to listen on; any but loopback needs all three of TLS")
-    port: Port = Field(8000, description="port of the HTTP door, which a later version opens")
+    port: Port = Field(8000, description="port of the HTTP door; 0 takes a free one")
     grpc_port: Port = Field(50051, description="port of the gRPC door; 0 takes a free one")
     grace_seconds: float = Field(30.0, ge=0, description="seconds that admitted work may take to finish after SIGTERM")
     request_seconds: float = Field(60.0, gt=0, description="longest time for one request that names no deadline")
     message_bytes: int = Field(64 * MIB, gt=0, description="bytes of one gRPC message")
+    body_bytes: int = Field(1024 * MIB, gt=0, description="bytes of one HTTP request, its files together")
+    batch_files: int = Field(256, gt=0, description="images of one HTTP batch")
     upload_bytes: int = Field(4096 * MIB, gt=0, description="bytes of all uploads in pieces that are kept at once")
     upload_seconds: float = Field(900.0, gt=0, description="seconds that an upload is kept which nobody goes on with")
     tls_certificate: Path | None = Field(None, description="PEM file of the server's certificate and its chain")
@@ -119,6 +121,9 @@ class Settings(BaseSettings):
     home: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("irmsia", appauthor=False)),
         description="folder of keys, bundles, the running servers and the pseudonym key",
+    )
+    inference_url: str | None = Field(
+        None, description="gRPC server (HOST:PORT) that answers /api/v1/ai-grpc/; this server itself unless set"
     )
     server: ServerSettings = Field(default_factory=ServerSettings, description="the doors")
     engine: EngineSettings = Field(default_factory=EngineSettings, description="the work")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx2
 
-from irmsia.app.remote import RemoteInference
+from irmsia.app.relay import RelayInference
 from irmsia.server.admission import AdmissionLimits
 from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.server.http.config import HttpServerConfig
@@ -25,7 +25,7 @@ class BothDoors:
 
     def __init__(self, service: ScriptedService, home: Path, http: HttpServerConfig, grpc: GrpcServerConfig) -> None:
         self.service = service
-        self.door = HttpDoor(replace(http, port=0), RemoteInference)
+        self.door = HttpDoor(replace(http, port=0), RelayInference)
         self._config = replace(grpc, port=0)
         self._home = home
         self._stop = asyncio.Event()

@@ -85,6 +85,15 @@ def test_the_same_answer_over_grpc(doors: BothDoors) -> None:
     assert doors.service.requests[-1].source == b"image"
 
 
+@pytest.mark.parametrize("route", [DIAGNOSE, RELAYED])
+def test_an_image_without_a_name(doors: BothDoors, route: str) -> None:
+    """Its ``input`` is null, never the place where it was kept."""
+    form = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + bytes(6_000_000) + b"\r\n--b--\r\n"
+    kind = {"content-type": "multipart/form-data; boundary=b"}
+    reply = doors.client.post(route, content=form, headers=kind)
+    assert (reply.status_code, reply.json()["input"]) == (200, None)
+
+
 def test_nothing_is_left_of_a_form(doors: BothDoors) -> None:
     """What came with a request goes with it; only uploads are kept."""
     before = doors.client.get("/metrics").text

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -32,7 +33,7 @@ async def answer_one(service: InferenceService, asked: DiagnoseRequest) -> Diagn
     answer = asyncio.wrap_future(service.submit(asked))
     try:
         async with asyncio.timeout(_left(asked)):
-            return await answer
+            return replace(await answer, input=asked.input)  # a service far away may call it by the path it was kept at
     except TimeoutError:
         raise TimedOutError("no answer within the time allowed") from None
     except asyncio.CancelledError:
