@@ -5,6 +5,7 @@ multipart/form-data as RFC 7578; application/x-www-form-urlencoded for forms wit
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -17,6 +18,9 @@ from irmsia.errors import InvalidRequestError, LimitExceededError, UnsupportedEr
 from irmsia.server.http.config import HttpServerConfig
 from irmsia.server.http.receiving import Incoming
 from irmsia.server.uploads import Received, Uploads
+
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+"""It writes a line for each broken form; the answer says it already."""
 
 _PIECE = 256 * 1024
 """Bytes of a file that are kept together: smaller pieces cost more than they bring."""
