@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -11,8 +13,10 @@ from starlette.types import Scope
 from irmsia import __version__
 from irmsia.errors import InvalidRequestError, IrmsiaError, NotFoundError
 from irmsia.server.http.guard import Guard
+from irmsia.server.http.pages import Pages
 from irmsia.server.http.problems import problem_response
 from irmsia.server.http.routes import HttpParts, Routes
+from irmsia.server.http.schemas import component_schemas
 from irmsia.server.http.table import ROUTES, TAGS, describe
 
 _OTHER = "other"
@@ -32,7 +36,9 @@ def make_app(parts: HttpParts, *, tls: bool = False) -> FastAPI:
     routes = Routes(parts)
     for row in ROUTES:
         app.add_api_route(row.path, getattr(routes, row.name), methods=[row.method], name=row.name, **describe(row))
+    Pages(app, parts.dicom).add_to(app)
     _tell_errors_as_problems(app)
+    _add_schemas(app)
     names = {row.path: row.name for row in ROUTES}
 
     def observed(scope: Scope, status: int, seconds: float) -> None:
@@ -41,6 +47,18 @@ def make_app(parts: HttpParts, *, tls: bool = False) -> FastAPI:
 
     app.add_middleware(Guard, admission=parts.admission, observed=observed, tls=tls)
     return app
+
+
+def _add_schemas(app: FastAPI) -> None:
+    """FastAPI makes the document from its own models alone; ours are dataclasses."""
+    make = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = make()
+        document["components"] = {"schemas": component_schemas()}
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way
 
 
 def _tell_errors_as_problems(app: FastAPI) -> None:

@@ -137,6 +137,7 @@ ROUTES = (
 def describe(row: Route) -> dict[str, Any]:
     """What FastAPI is told of a route besides its path and method."""
     return {
+        "operation_id": row.name,
         "summary": row.summary,
         "description": row.description,
         "tags": [row.tag],
