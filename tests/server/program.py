@@ -7,11 +7,13 @@ import sys
 import threading
 from pathlib import Path
 
+from irmsia.app.relay import RelayInference
 from irmsia.errors import IrmsiaError
 from irmsia.findings.types import Diagnosis
 from irmsia.inference.protocol import DiagnoseRequest
 from irmsia.server.grpc.config import GrpcServerConfig
-from irmsia.server.serve import serve
+from irmsia.server.http.config import HttpServerConfig
+from irmsia.server.serve import HttpDoor, serve
 from irmsia.server.tls import TlsFiles
 from irmsia.wire.errors import exit_code
 from tests.server.scripted import ScriptedService, make_answer
@@ -40,6 +42,7 @@ def main() -> int:
                 host=os.environ.get("HOST", "127.0.0.1"), port=int(sys.argv[1]), grace_s=60, tls=find_tls()
             ),
             home,
+            http=HttpDoor(HttpServerConfig(port=0), RelayInference) if "HTTP" in os.environ else None,
             on_ready=lambda running: print("ready", running.grpc_target, flush=True),
         )
     except IrmsiaError as error:

@@ -67,11 +67,13 @@ class Asked(TypedDict, total=False):
 
 
 def check_target(target: str) -> str:
-    """``HOST:PORT`` as it is.
+    """``HOST:PORT`` as it is, or ``unix:`` and the absolute path of a socket.
 
     Raises:
-        InvalidRequestError: it is none.
+        InvalidRequestError: it is neither.
     """
+    if target.startswith("unix:/"):
+        return target
     host, separator, port = target.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     named = bool(bare) and not set(bare) & set("/@ \t\r\n[]") and (bare is not host or ":" not in host)

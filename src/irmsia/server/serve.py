@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from irmsia import __version__, telemetry
 from irmsia.errors import from_system
@@ -115,16 +116,27 @@ async def open_doors(
         uploads = _uploads(config, home)
         stack.push_async_callback(uploads.close)
         grpc = DiagnosticServer(service, config, uploads, admission=admission)
-        await grpc.start()
+        private = stack.enter_context(_private_address()) if http is not None and config.tls is not None else None
+        await grpc.start(private=private)
         stack.push_async_callback(grpc.drain, 0)
         door = None
         if http is not None:
-            relay = http.relay(join_address(grpc.host, grpc.port))
+            relay = http.relay(private or join_address(grpc.host, grpc.port))
             stack.push_async_callback(asyncio.to_thread, relay.close)
             door = HttpServer(_parts(service, relay, http, admission, uploads))
             stack.push_async_callback(door.stop)
             await door.start()
         yield Doors(grpc, door, uploads)
+
+
+@contextlib.contextmanager
+def _private_address() -> Iterator[str | None]:
+    """A socket in a folder that this user alone may enter: under mutual TLS /ai-grpc/ has no certificate to show."""
+    if os.name != "posix":
+        yield None
+        return
+    with TemporaryDirectory(prefix="irmsia-", ignore_cleanup_errors=True) as folder:
+        yield f"unix:{folder}/grpc.sock"
 
 
 def _uploads(config: GrpcServerConfig, home: Path) -> Uploads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from irmsia.server.admission import AdmissionLimits
 from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.server.http.config import HttpServerConfig
 from irmsia.server.serve import HttpDoor, open_doors
+from irmsia.server.tls import TlsFiles
 from tests.server.scripted import ScriptedService
 
 
@@ -35,8 +37,9 @@ class BothDoors:
         assert self._up.wait(30)
         assert self.doors.http is not None
         self.port = self.doors.http.port
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.client = httpx2.Client(base_url=self.url, timeout=60, trust_env=False)
+        self.url = f"{'https' if grpc.tls else 'http'}://127.0.0.1:{self.port}"
+        verify = ssl.create_default_context(cafile=str(grpc.tls.certificate)) if grpc.tls else True
+        self.client = httpx2.Client(base_url=self.url, timeout=60, trust_env=False, verify=verify)
 
     async def _run(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -64,9 +67,10 @@ def open_both(
     *,
     http: HttpServerConfig | None = None,
     limits: AdmissionLimits | None = None,
+    tls: TlsFiles | None = None,
 ) -> Iterator[BothDoors]:
     """Served doors, closed at the end."""
-    grpc = GrpcServerConfig(admission=limits or AdmissionLimits())
+    grpc = GrpcServerConfig(admission=limits or AdmissionLimits(), tls=tls)
     doors = BothDoors(service or ScriptedService(), home, http or HttpServerConfig(), grpc)
     try:
         yield doors

@@ -71,8 +71,8 @@ class DiagnosticServer:
         add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server)
 
-    async def start(self) -> int:
-        """Listen, and return the port.
+    async def start(self, *, private: str | None = None) -> int:
+        """Listen, and return the port. ``private``: one more address, without TLS, that this process alone can reach.
 
         Raises:
             AddressInUseError: the port is taken or may not be opened.
@@ -81,6 +81,8 @@ class DiagnosticServer:
             require_free_port(self.host, self._config.port)
         try:
             self.port = self._add_port(join_address(self.host, self._config.port))
+            if private is not None:
+                self._server.add_insecure_port(private)
         except RuntimeError:  # taken between the probe and here
             raise AddressInUseError(f"port {self._config.port} on {self.host} cannot be bound") from None
         await self._tell_readiness()

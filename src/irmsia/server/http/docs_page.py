@@ -78,7 +78,7 @@ def _fields(operation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Name and schema of every field, those of the path first."""
     path = [(item["name"], {**item["schema"], "in": "path"}) for item in operation.get("parameters", ())]
     content = operation.get("requestBody", {}).get("content", {})
-    schema = next((kind["schema"] for kind in content.values()), {})
+    schema: dict[str, Any] = next((kind["schema"] for kind in content.values()), {})
     return path + list(schema.get("properties", {}).items())
 
 
