@@ -20,7 +20,7 @@ FIND_PYTHON = for name in $(PYTHON) python3.13 python3.12 python3.11 python3; do
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-run: $(VENV)/.core ## install the core, serve, check the server with phantoms, serve on (GRPC_PORT=50051)
+run: $(VENV)/.core ## install the core, serve, check the server with phantoms, serve on (PORT=8000 GRPC_PORT=50051)
 	@exec $(BIN)/irmsia serve --host $(HOST) --port $(PORT) --grpc-port $(GRPC_PORT) --qa
 
 test: check ## install everything, check the code, run the fast tests

@@ -18,7 +18,9 @@ from irmsia.server.address import join_address
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """One server: ``http_port`` is null without an HTTP door; ``started`` is the `process_mark` of its process."""
+    """One server: ``http_port`` is null without an HTTP door; ``started`` is the `process_mark` of its process. ``tls``: both
+    doors speak it.
+    """
 
     pid: int
     host: str
@@ -26,6 +28,7 @@ class RunningServer:
     http_port: int | None
     version: str
     started: str
+    tls: bool = False
 
     @property
     def grpc_target(self) -> str:
@@ -34,8 +37,9 @@ class RunningServer:
 
     @property
     def http_url(self) -> str | None:
-        """``http://HOST:PORT`` of the HTTP door; null without one."""
-        return None if self.http_port is None else f"http://{join_address(self.host, self.http_port)}"
+        """``http://HOST:PORT`` or ``https://HOST:PORT`` of the HTTP door; null without one."""
+        scheme = "https" if self.tls else "http"
+        return None if self.http_port is None else f"{scheme}://{join_address(self.host, self.http_port)}"
 
 
 def run_folder(home: Path) -> Path:

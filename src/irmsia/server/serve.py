@@ -85,10 +85,11 @@ async def _serve(
 class Doors:
     """What is open, with one admission for all."""
 
-    def __init__(self, grpc: DiagnosticServer, http: HttpServer | None, uploads: Uploads) -> None:
+    def __init__(self, grpc: DiagnosticServer, http: HttpServer | None, uploads: Uploads, *, tls: bool = False) -> None:
         self.grpc = grpc
         self.http = http
         self.uploads = uploads
+        self.tls = tls
 
     async def drain(self, grace_s: float) -> bool:
         """Answer what was admitted, let nobody in, stop. False when the grace ran out.
@@ -126,7 +127,7 @@ async def open_doors(
             door = HttpServer(_parts(service, relay, http, admission, uploads))
             stack.push_async_callback(door.stop)
             await door.start()
-        yield Doors(grpc, door, uploads)
+        yield Doors(grpc, door, uploads, tls=config.tls is not None)
 
 
 @contextlib.contextmanager
@@ -178,7 +179,8 @@ def _announce(doors: Doors, home: Path, on_ready: Callable[[RunningServer], None
     pid = os.getpid()
     http_port = doors.http.port if doors.http is not None else None
     mark = process_mark(pid) or "unknown"
-    running = RunningServer(pid, doors.grpc.host, doors.grpc.port, http_port, __version__, mark)
+    ports = doors.grpc.host, doors.grpc.port, http_port
+    running = RunningServer(pid, *ports, __version__, mark, tls=doors.tls)
     try:
         clean_stale(home)
         path = write_run_file(home, running)
