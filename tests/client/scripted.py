@@ -15,7 +15,7 @@ import grpc
 from grpc import aio
 
 from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
-from irmsia.errors import InvalidRequestError, IrmsiaError, NotFoundError
+from irmsia.errors import InvalidRequestError, IrmsiaError, NotFoundError, TimedOutError
 from irmsia.wire import SERVICE
 from irmsia.wire.errors import row_of
 from irmsia.wire.status import DETAILS_KEY, status_of
@@ -46,6 +46,10 @@ class Peer:
     options: list[pb.DiagnoseOptions] = field(default_factory=list)
     metadata: list[dict[str, str]] = field(default_factory=list)
     items: list[str] = field(default_factory=list)
+    patience_s: float | None = None
+    """How long the next image of a batch is waited for."""
+    given_up: int = 0
+    """Batches that were ended for want of images."""
     ended: int = 0
     """Batches that came to their end."""
     numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -112,7 +116,15 @@ class Peer:
     async def batch(self, requests: Any, context: Any) -> AsyncIterator[pb.DiagnoseBatchStreamResponse]:
         """Answers one after the other, each with its id."""
         self.metadata.append(dict(context.invocation_metadata()))
-        async for request in requests:
+        while True:
+            try:
+                async with asyncio.timeout(self.patience_s):
+                    request = await anext(aiter(requests), None)
+            except TimeoutError:
+                self.given_up += 1
+                await abort(context, TimedOutError("the next image did not come in time"))
+            if request is None:
+                break
             self.items.append(request.id)
             try:
                 answer = await asyncio.to_thread(self.answer, request.item)
@@ -172,6 +184,8 @@ class Cutter:
         try:
             if await self._pipe(reader, there_writer, budget, counted=True):
                 self.cuts += 1
+        except asyncio.CancelledError:  # of `close`
+            return
         finally:
             back.cancel()
             for end in (writer, there_writer):

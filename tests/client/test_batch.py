@@ -189,3 +189,32 @@ def test_an_error_of_the_sources_comes_out(door: PeerDoor) -> None:
 
     with DicomDiagnosticClient(door.target) as client, pytest.raises(ZeroDivisionError):
         client.diagnose_batch(sources())
+
+
+def test_an_image_too_large_for_a_message_goes_in_chunks(door: PeerDoor, tmp_path: Path) -> None:
+    """Among the others of a batch one of more than 64 MiB is streamed beside the batch's call."""
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate((64 << 20) + 1)
+    with DicomDiagnosticClient(door.target) as client:
+        result = client.diagnose_batch([IMAGES[0], large, IMAGES[1]])
+    assert [answer.decision for answer in result.answers] == ["ACCEPT"] * 3
+    assert len(door.peer.items) == 2
+    assert sum(length for _, length in door.peer.chunks) == (64 << 20) + 1
+
+
+def test_a_server_that_does_not_wait_for_more(door: PeerDoor) -> None:
+    """A call that a server ended for want of images is opened again when there are some."""
+    door.peer.patience_s = 0.05
+
+    def sources() -> Iterator[bytes]:
+        for image in IMAGES[:4]:
+            yield image
+            while len(door.peer.items) < IMAGES.index(image) + 1:
+                threading.Event().wait(0.005)
+            ended = door.peer.given_up
+            while door.peer.given_up == ended:
+                threading.Event().wait(0.005)
+
+    with DicomDiagnosticClient(door.target, retry=QUICK) as client:
+        assert _digests(list(enumerate(client.diagnose_batch(sources()).answers))) == DIGESTS[:4]

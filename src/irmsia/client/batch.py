@@ -14,7 +14,7 @@ from irmsia.client.calls import DiagnoseOptions, failed_answer, make_item, make_
 from irmsia.client.retry import CallFailed, RetryPolicy, Tries, is_passing
 from irmsia.client.servers import CLOSED, Exchange, Server, Servers, both_ways
 from irmsia.client.sources import OpenSource, Source
-from irmsia.errors import CancelledError, IrmsiaError, UnavailableError, from_code
+from irmsia.errors import CancelledError, IrmsiaError, TimedOutError, UnavailableError, from_code
 from irmsia.wire import MAX_UNARY_BYTES, Diagnosis
 
 AskAlone = Callable[[Source, DiagnoseOptions, str | None], Awaitable[Diagnosis]]
@@ -60,6 +60,7 @@ class BatchSession:
         self._ending = False
         self._changed = asyncio.Event()
         self._workers: dict[Server, asyncio.Task[None]] = {}
+        self._sending: set[asyncio.Task[None]] = set()
 
     def submit(self, source: Source, options: DiagnoseOptions, name: str | None) -> asyncio.Future[Diagnosis]:
         """Queue one image. The future gives its answer, which may be a failed one, or raises what the servers raise."""
@@ -80,9 +81,10 @@ class BatchSession:
     async def close(self) -> None:
         """End every call; images without an answer are CANCELLED. Twice is once."""
         self._closed = True
-        for worker in self._workers.values():
-            worker.cancel()
-        await asyncio.gather(*self._workers.values(), return_exceptions=True)
+        tasks = [*self._workers.values(), *self._sending]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._waiting.extend(self._unsettled)
         self._fail(CancelledError(CLOSED))
 
@@ -134,12 +136,16 @@ class BatchSession:
                 return
             except CallFailed as failure:
                 error = failure.error
+            if isinstance(error, TimedOutError):  # the server waits for another image only so long
+                if stream and not stream[0].sent:
+                    return  # the next one opens a call again
+                error = UnavailableError(error.message)  # one that was on its way just then
             if stream and stream[0].answered:
                 tries.progressed()
             pause = tries.pause_after(error)
             if pause is None:
                 break
-            await asyncio.sleep(pause)
+            await self._servers.pause(pause)
         if all(worker.done() or worker is asyncio.current_task() for worker in self._workers.values()):
             self._fail(error)
 
@@ -162,8 +168,7 @@ class BatchSession:
         finally:
             exchange.cancel()
             for item in stream.sent.values():
-                self._waiting.append(item)
-            self._wake()
+                self._put(item)
 
     async def _send(self, stream: _Stream) -> None:
         while True:
@@ -188,13 +193,22 @@ class BatchSession:
             with await asyncio.to_thread(OpenSource, item.source) as source:
                 if source.size <= MAX_UNARY_BYTES:
                     return make_request(await asyncio.to_thread(source.read_whole), item.options)
-            answer = await self._alone(item.source, item.options, item.name)
         except IrmsiaError as error:
             self._settle_failed(item, error)
         else:
-            if not item.answer.done():
-                item.answer.set_result(answer)
+            sending = asyncio.ensure_future(self._answer_alone(item))
+            self._sending.add(sending)
+            sending.add_done_callback(self._sending.discard)
         return None
+
+    async def _answer_alone(self, item: _Item) -> None:
+        try:
+            answer = await self._alone(item.source, item.options, item.name)
+        except IrmsiaError as error:
+            self._settle_failed(item, error)
+            return
+        if not item.answer.done():
+            item.answer.set_result(answer)
 
     async def _receive(self, stream: _Stream) -> None:
         while (message := await stream.exchange.read()) is not None:
