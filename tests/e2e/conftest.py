@@ -18,10 +18,11 @@ import pytest
 
 from irmsia.bundles.store import STARTER
 from irmsia.cli.main import main
-from irmsia.imaging.phantoms import qa_set
+from irmsia.imaging.phantoms import make_phantom, qa_set
 from tests.e2e.gates import make_home
 from tests.interrupts import interrupts_reach_children
 
+MANY = 60
 IRMSIA = [sys.executable, "-m", "irmsia.cli.main"]
 
 
@@ -119,4 +120,13 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "notes.txt").write_text("no image")
     (folder / "a_mask.png").write_bytes(b"no image either")
     (folder / ".hidden").write_bytes(b"")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of phantoms, each an instance of its own."""
+    folder = tmp_path_factory.mktemp("many")
+    for seed in range(MANY):
+        (folder / f"{seed:03}.dcm").write_bytes(make_phantom(5000 + seed, "US", "none").data)
     return folder

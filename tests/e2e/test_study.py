@@ -13,20 +13,8 @@ from typing import Any
 import pytest
 
 from irmsia.app.same import first_difference
-from irmsia.imaging.phantoms import make_phantom
 from irmsia.wire.json import diagnosis_from_json
-from tests.e2e.conftest import Platform
-
-COUNT = 60
-
-
-@pytest.fixture(scope="session")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of phantoms, each an instance of its own."""
-    folder = tmp_path_factory.mktemp("many")
-    for seed in range(COUNT):
-        (folder / f"{seed:03}.dcm").write_bytes(make_phantom(5000 + seed, "US", "none").data)
-    return folder
+from tests.e2e.conftest import MANY, Platform
 
 
 def _answers(path: Path) -> list[dict[str, Any]]:
@@ -101,6 +89,6 @@ def test_a_run_that_is_stopped_goes_on(platform: Platform, many: Path, tmp_path:
     assert ("goes on" in err) == (kind is signal.SIGINT)
     result = platform.run_here("diagnose", many, "--out", out, "--json")
     assert result.returncode == 0, result.stderr
-    assert 0 < json.loads(result.stdout)["reused"] < COUNT
+    assert 0 < json.loads(result.stdout)["reused"] < MANY
     uids = [answer["source"]["sop_instance_uid"] for answer in _answers(out)]
-    assert len(uids) == len(set(uids)) == COUNT
+    assert len(uids) == len(set(uids)) == MANY

@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 
 from irmsia import DISCLAIMER, __version__, telemetry
-from irmsia.cli import diagnose, evaluate, health, image, models, proto, qa, registry, serve, verify
+from irmsia.cli import diagnose, evaluate, health, image, menu, models, proto, qa, registry, serve, verify
 from irmsia.cli.consoles import fail
 from irmsia.cli.wording import PlainGroup
 from irmsia.errors import InternalError, IrmsiaError, from_system
@@ -36,6 +36,7 @@ proto.register(app)
 verify.register(app)
 registry.register(models.app)
 evaluate.register(app)
+menu.register(app)
 app.add_typer(models.app)
 app.add_typer(image.app)
 

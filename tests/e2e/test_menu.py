@@ -1,0 +1,233 @@
+"""`irmsia menu` in a terminal: keys go in, words come out, and whatever ends it leaves nothing running."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import typer
+
+from irmsia.cli.main import app
+from irmsia.cli.menu import ENTRIES, Menu, Tongue
+from tests.e2e.conftest import IRMSIA, Platform
+
+PATIENCE_S = 120
+CTRL_C, CTRL_D = b"\x03", b"\x04"
+# Makes the terminal on standard input that of the new session, so that its keys are signals, then becomes the command.
+_ENTER = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+class Terminal:
+    """A command in a pseudo-terminal of its own."""
+
+    def __init__(self, *arguments: str, environment: dict[str, str]) -> None:
+        self.master, slave = pty.openpty()
+        command = [sys.executable, "-c", _ENTER, *IRMSIA, *arguments]
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+        )
+        os.close(slave)
+        self._unread = ""
+
+    def type(self, keys: str | bytes) -> None:
+        """Press keys; text is followed by Enter."""
+        os.write(self.master, keys if isinstance(keys, bytes) else f"{keys}\n".encode())
+
+    def expect(self, words: str) -> str:
+        """What was shown until ``words`` stood there."""
+        deadline = time.monotonic() + PATIENCE_S
+        while words not in self._unread:
+            shown = self._read(deadline)
+            assert shown, f"ended without {words!r}: {self._unread}"
+            self._unread += shown
+        before, _, self._unread = self._unread.partition(words)
+        return before
+
+    def end(self) -> int:
+        """Wait until the command has ended, and return its exit code."""
+        while self._read(time.monotonic() + PATIENCE_S):
+            pass
+        return self.process.wait(PATIENCE_S)
+
+    def children(self) -> list[psutil.Process]:
+        """Every process below the command."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def close(self) -> None:
+        """End what is left."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+    def _read(self, deadline: float) -> str:
+        ready, _, _ = select.select([self.master], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"nothing for {PATIENCE_S} s after: {self._unread}"
+        try:
+            return os.read(self.master, 65536).decode("utf-8", "replace").replace("\r\n", "\n")
+        except OSError:  # EIO: nobody holds the other side any more
+            return ""
+
+
+@pytest.fixture
+def environment(platform: Platform, tmp_path: Path) -> dict[str, str]:
+    """What a command in a terminal is started with: free ports, a folder for temporary files, plain text."""
+    (tmp_path / "tmp").mkdir()
+    ports = {"IRMSIA_SERVER__GRPC_PORT": "0", "IRMSIA_SERVER__PORT": "0"}
+    plain = {"TMPDIR": str(tmp_path / "tmp"), "TERM": "dumb", "LC_ALL": "C.UTF-8"}
+    return platform.environment | ports | plain
+
+
+@pytest.fixture
+def menu(environment: dict[str, str]) -> Iterator[Terminal]:
+    """A menu that waits for a number."""
+    terminal = Terminal("menu", environment=environment)
+    terminal.expect("Number: ")
+    yield terminal
+    terminal.close()
+
+
+def _start_server(menu: Terminal) -> list[psutil.Process]:
+    """Start the server from the menu and return what runs then."""
+    menu.type("1")
+    menu.expect("serving gRPC on")
+    menu.expect("Number: ")
+    running = menu.children()
+    assert running
+    return running
+
+
+def _assert_gone(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=PATIENCE_S)
+    assert alive == []
+
+
+def test_a_first_walk_through_the_menu(menu: Terminal, tmp_path: Path) -> None:
+    """A server, its health, one phantom, four phantoms; the end of the input is the end, and nothing is left."""
+    running = _start_server(menu)
+    menu.type("2")
+    assert "ready" in menu.expect("Number: ")
+    menu.type("3")
+    menu.expect("Enter for a phantom: ")
+    menu.type("")
+    assert menu.expect("Number: ").count("Research use only. Not a medical device.") == 1
+    menu.type("5")
+    menu.expect("Enter for four phantoms: ")
+    menu.type("")
+    assert menu.expect("Number: ").count("Research use only. Not a medical device.") == 4
+    menu.type(CTRL_D)
+    assert menu.end() == 0
+    _assert_gone(running)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_second_server_is_not_started(menu: Terminal) -> None:
+    """The menu says that its own runs already."""
+    running = _start_server(menu)
+    menu.type("1")
+    menu.expect("runs already")
+    menu.expect("Number: ")
+    assert len([process for process in menu.children() if "attached" in " ".join(process.cmdline())]) == 1
+    menu.type("7")
+    assert menu.end() == 0
+    _assert_gone(running)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_whatever_ends_the_menu_ends_its_server(menu: Terminal, kind: signal.Signals) -> None:
+    """Ctrl-C at the prompt, a stop, a terminal that is closed; even kill -9 leaves no server and no decoder."""
+    running = _start_server(menu)
+    if kind is signal.SIGINT:
+        menu.type(CTRL_C)
+    else:
+        menu.process.send_signal(kind)
+    expected = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -signal.SIGKILL}
+    assert menu.process.wait(PATIENCE_S) == expected[kind]
+    _assert_gone(running)
+
+
+def test_ctrl_c_ends_an_entry_and_not_the_menu(menu: Terminal, many: Path) -> None:
+    """The server goes on, and so does the menu."""
+    running = _start_server(menu)
+    menu.type("5")
+    menu.expect("four phantoms: ")
+    menu.type(str(many))
+    menu.expect("Research use only")
+    menu.type(CTRL_C)
+    menu.expect("stopped")
+    menu.expect("Number: ")
+    menu.type("2")
+    assert "ready" in menu.expect("Number: ")
+    menu.type("7")
+    assert menu.end() == 0
+    _assert_gone(running)
+
+
+def test_a_failure_is_one_line_and_the_menu_goes_on(menu: Terminal, tmp_path: Path) -> None:
+    """No server, no such file, no such number: each is told."""
+    menu.type("2")
+    assert "(UNAVAILABLE)" in menu.expect("Number: ")
+    menu.type("3")
+    menu.expect("phantom: ")
+    menu.type(str(tmp_path / "-gone"))
+    assert "NOT_FOUND" in menu.expect("Number: ")
+    menu.type("99")
+    assert "There is no such number." in menu.expect("Number: ")
+    menu.type("7")
+    assert menu.end() == 0
+
+
+@pytest.mark.parametrize(("arguments", "locale"), [(("--language", "fr"), "C.UTF-8"), ((), "fr_FR.UTF-8")])
+def test_the_menu_speaks_french(environment: dict[str, str], arguments: tuple[str, ...], locale: str) -> None:
+    """Where it is told to, or where the environment does."""
+    terminal = Terminal("menu", *arguments, environment=environment | {"LC_ALL": locale})
+    try:
+        shown = terminal.expect("Numéro : ")
+        assert [entry.said.fr in shown for entry in ENTRIES] == [True] * len(ENTRIES)
+        terminal.type("7")
+        assert terminal.end() == 0
+    finally:
+        terminal.close()
+
+
+def test_the_entries_are_those_of_the_first_quick_start() -> None:
+    """Seven, in their order (S1.121)."""
+    assert [entry.said.en for entry in ENTRIES] == [
+        "Start the gRPC server",
+        "Health check",
+        "Simple diagnosis",
+        "Streaming diagnosis",
+        "Batch diagnosis",
+        "Write the proto files",
+        "Exit",
+    ]
+
+
+def test_every_entry_is_a_command_with_options_that_it_has(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an entry runs can be typed: the command takes its options (`--help` ends it before the work)."""
+    root: Any = typer.main.get_command(app)
+    monkeypatch.setenv("IRMSIA_HOME", str(platform.home))
+    monkeypatch.setattr("builtins.input", lambda prompt: "")
+    ran: list[str] = []
+
+    def check(arguments: list[str]) -> None:
+        ran.append(arguments[0])
+        options = [argument for argument in arguments if argument != "--"]
+        assert root.main([*options, "--help"], prog_name="irmsia", standalone_mode=False) in {0, None}
+
+    for entry in ENTRIES[1:-1]:
+        assert entry.act is not None
+        entry.act(Menu(check, Tongue.EN, tmp_path))
+    assert ran == ["health", "diagnose", "diagnose", "diagnose", "proto"]
