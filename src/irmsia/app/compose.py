@@ -10,6 +10,7 @@ from functools import partial
 from irmsia.app.configure import find_servers, running_target
 from irmsia.app.ready import model_maker
 from irmsia.app.remote import RemoteInference
+from irmsia.app.remote_doors import open_server_doors
 from irmsia.bundles.load import Bundle
 from irmsia.bundles.store import BundleStore
 from irmsia.errors import InvalidRequestError, from_system
@@ -21,6 +22,7 @@ from irmsia.inference.engine import Engine
 from irmsia.inference.observer import Observer
 from irmsia.inference.plan import make_plan
 from irmsia.inference.protocol import InferenceService
+from irmsia.server.run_file import RunningServer, list_running
 from irmsia.settings.tree import ClientSettings, EngineSettings, Settings
 
 
@@ -62,7 +64,7 @@ class Doors:
 
 @contextmanager
 def open_doors(settings: Settings, server: str | Sequence[str] | None) -> Iterator[Doors]:
-    """This process, and each server that ``server`` names; null takes the one that runs here, if any.
+    """This process, and every door of each server that ``server`` names; null takes the one that runs here, if any.
 
     Raises:
         UnavailableError: a server that was named does not answer.
@@ -71,13 +73,19 @@ def open_doors(settings: Settings, server: str | Sequence[str] | None) -> Iterat
     targets = find_servers(settings, server) if server else ([here] if here is not None else [])
     workers = settings.engine.workers
     with ExitStack() as stack:
-        services: dict[str, InferenceService] = {}
+        remote: dict[str, InferenceService] = {}
         for target in targets:
-            name = "grpc" if len(targets) == 1 else f"grpc {target}"
-            services[name] = stack.enter_context(open_remote(target, settings.client))
+            doors = stack.enter_context(open_server_doors(target, _running_at(settings, target), settings.client))
+            of_several = f" {target}" if len(targets) > 1 else ""
+            remote |= {name + of_several: door for name, door in doors.items()}
         pool = stack.enter_context(open_pool(settings, workers))
-        services["process"] = stack.enter_context(open_engine(settings, pool, workers))
-        yield Doors(dict(sorted(services.items(), reverse=True)), pool.inspect)
+        engine = stack.enter_context(open_engine(settings, pool, workers))
+        yield Doors({"process": engine, **remote}, pool.inspect)
+
+
+def _running_at(settings: Settings, target: str) -> RunningServer | None:
+    """The run file of the server at ``target``, if it runs here: gRPC alone does not tell where its HTTP door is."""
+    return next((server for server in list_running(settings.home) if server.grpc_target == target), None)
 
 
 @contextmanager

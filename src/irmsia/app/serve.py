@@ -13,8 +13,9 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from irmsia.app.compose import Doors, open_engine, open_pool, open_remote
+from irmsia.app.compose import Doors, open_engine, open_pool
 from irmsia.app.relay import RelayInference
+from irmsia.app.remote_doors import open_server_doors
 from irmsia.app.watch import ModelWatch, load_active
 from irmsia.errors import CancelledError, IrmsiaError, UnavailableError, UnsafeSettingsError
 from irmsia.imaging.guard import DecoderPool
@@ -26,7 +27,7 @@ from irmsia.server.metrics import Metrics
 from irmsia.server.run_file import RunningServer
 from irmsia.server.serve import HttpDoor, serve
 from irmsia.server.tls import read_tls, tls_files
-from irmsia.settings.tree import Settings
+from irmsia.settings.tree import ClientSettings, Settings
 from irmsia.telemetry import format_stack, get_logger, log_event
 
 Check = Callable[[Doors, RunningServer], bool]
@@ -63,7 +64,7 @@ def run_server(settings: Settings, *, on_ready: Callable[[RunningServer], None],
         load = partial(load_active, settings, pool.prepare)
         engine = stack.enter_context(open_engine(settings, pool, workers, load=load, observer=http.metrics))
         stack.enter_context(ModelWatch(settings, engine, pool.prepare).running())
-        proof = _Proof(engine, pool, check)
+        proof = _Proof(engine, pool, check, settings.client)
 
         def ready(server: RunningServer) -> None:
             on_ready(server)
@@ -111,11 +112,14 @@ def require_private_files(home: Path) -> None:
 class _Proof:
     """The check of a server by itself, on a thread of its own."""
 
-    def __init__(self, engine: InferenceService, pool: DecoderPool, check: Check | None) -> None:
+    def __init__(
+        self, engine: InferenceService, pool: DecoderPool, check: Check | None, client: ClientSettings
+    ) -> None:
         self.failed = False
         self._engine = engine
         self._pool = pool
         self._check = check
+        self._client = client
 
     def start(self, server: RunningServer) -> None:
         if self._check is not None:
@@ -123,8 +127,8 @@ class _Proof:
 
     def _run(self, check: Check, server: RunningServer) -> None:
         try:
-            with open_remote(server.grpc_target) as remote:
-                doors = Doors({"process": self._engine, "grpc": remote}, self._pool.inspect)
+            with open_server_doors(server.grpc_target, server, self._client) as remote:
+                doors = Doors({"process": self._engine, **remote}, self._pool.inspect)
                 self.failed = not check(doors, server)
         except (CancelledError, UnavailableError):
             return  # the server was stopped meanwhile

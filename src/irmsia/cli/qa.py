@@ -42,7 +42,7 @@ def qa(
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send phantoms through this process and the gRPC server, and check every answer against the truth.
+    """Send phantoms through this process and every door of the server, and check every answer against the truth.
 
     The term; severity, risk and urgency by the published table; the map's maximum; spacing; digests; equal doors.
 
