@@ -145,12 +145,12 @@ def _ask_batch(client: BatchStream, images: list[bytes]) -> Asked:
 
 @contextmanager
 def open_stations(home: Path, names: list[str], **settings: object) -> Iterator[list[Station]]:
-    """Those of ``names`` that there are, each with its process up; every process has the same settings."""
+    """Those of ``names`` that there are, each with its process up, all with one home: one model, one key."""
     with ExitStack() as stack:
         stations: list[Station] = []
         if INSIDE in names:
-            stations.append(Inside(stack.enter_context(_inside(home / "inside", settings))))
-        served = stack.enter_context(serving(home / "served", **settings))
+            stations.append(Inside(stack.enter_context(_inside(home, settings))))
+        served = stack.enter_context(serving(home, **settings))
         host, port = served.target.rsplit(":", 1)
         for name, make in GRPC_DOORS.items():
             door = Remote(name, served, (host, int(port)), lambda at, make=make: make(f"{at[0]}:{at[1]}"))
@@ -160,7 +160,7 @@ def open_stations(home: Path, names: list[str], **settings: object) -> Iterator[
             if name not in names:
                 continue
             if name == BASE64:
-                server, address = stack.enter_context(newcomer(home / "newcomer", **settings))
+                server, address = stack.enter_context(newcomer(home, **settings))
             else:
                 server, address = served, served.http
             http = Remote(name, server, address, make_http)
