@@ -8,12 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from irmsia.app.remote_http import ask_over_http
-from irmsia.errors import InternalError, IrmsiaError, OverloadedError, TimedOutError, TruncatedError, UnavailableError
+from irmsia.errors import (
+    InternalError,
+    IrmsiaError,
+    NotFoundError,
+    NotReadableError,
+    OverloadedError,
+    TimedOutError,
+    TruncatedError,
+    UnavailableError,
+)
 from irmsia.findings.types import Decision, Diagnosis
 from irmsia.inference.protocol import DiagnoseRequest
 from irmsia.wire.json import diagnosis_to_json
@@ -113,3 +123,15 @@ def test_nobody_there_and_too_late_are_told_apart() -> None:
             ask_over_http(HOST, port, DiagnoseRequest(None, b"x", deadline=time.monotonic() + 0.1))
     with pytest.raises(UnavailableError):
         ask_over_http(HOST, port, DiagnoseRequest(None, b"x"))
+
+
+def test_a_path_is_read_on_this_side(tmp_path: Path) -> None:
+    """Its bytes are sent; one that is not there or no file fails with its own code before anything is sent."""
+    file = tmp_path / "image.dcm"
+    file.write_bytes(b"image")
+    with _serving(200, diagnosis_to_json(ANSWER)) as server:
+        ask_over_http(HOST, server.server_port, DiagnoseRequest(None, file))
+        assert server.fields["file"] == b"image"
+        for path, error in ((tmp_path / "gone", NotFoundError), (tmp_path, NotReadableError)):
+            with pytest.raises(error):
+                ask_over_http(HOST, server.server_port, DiagnoseRequest(None, path))

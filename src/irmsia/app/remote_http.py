@@ -9,13 +9,15 @@ import secrets
 import ssl
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from irmsia.client.calls import read_source
 from irmsia.errors import (
     InternalError,
     InvalidRequestError,
     IrmsiaError,
+    NotFoundError,
+    NotReadableError,
     OverloadedError,
     TimedOutError,
     UnavailableError,
@@ -56,13 +58,14 @@ def ask_over_http(
     The file's name stays here; ``term``, ``overlay`` and ``all_findings`` have no field and are not sent.
 
     Raises:
+        NotFoundError, NotReadableError: the path gives no bytes.
         IrmsiaError: the problem that came back as its own leaf.
         UnavailableError: no HTTP server answers there.
         TimedOutError: no answer in time.
         InternalError: what came back is no answer of this platform.
     """
     left = _DEFAULT_SECONDS if request.deadline is None else max(0.001, request.deadline - time.monotonic())
-    content_type, body = make_form(_fields(request), read_source(request.source))
+    content_type, body = make_form(_fields(request), _content(request.source))
     connection = (
         http.client.HTTPConnection(host, port, timeout=left)
         if context is None
@@ -93,6 +96,17 @@ def make_form(fields: Iterable[tuple[str, str]], content: bytes) -> tuple[str, b
     return f"multipart/form-data; boundary={boundary}", b"".join(
         (head.encode(), content, f"\r\n--{boundary}--\r\n".encode())
     )
+
+
+def _content(source: bytes | Path) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    try:
+        return source.read_bytes()
+    except FileNotFoundError:
+        raise NotFoundError("there is no such file") from None
+    except OSError as error:
+        raise NotReadableError(f"the file cannot be read: {error.strerror}") from None
 
 
 def _fields(request: DiagnoseRequest) -> list[tuple[str, str]]:
