@@ -18,8 +18,9 @@ from irmsia.server.address import join_address
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """One server: ``http_port`` is null without an HTTP door; ``started`` is the `process_mark` of its process. ``tls``: both
-    doors speak it.
+    """One server: ``http_port`` is null without an HTTP door; ``started`` is the `process_mark` of its process.
+
+    ``tls``: both doors speak it.
     """
 
     pid: int

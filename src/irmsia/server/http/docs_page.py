@@ -1,4 +1,4 @@
-"""``/docs``: the OpenAPI document as a page, made on the server: each route with fields, errors, examples and a form."""
+"""``/docs``: the OpenAPI document as a page, made here: each route with fields, errors, examples and a form."""
 
 from __future__ import annotations
 
