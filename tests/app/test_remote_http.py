@@ -83,10 +83,16 @@ def test_the_form_holds_the_image_and_what_is_asked() -> None:
     """Bytes arrive as they are, line ends and dashes among them; the name of the file does not leave."""
     data = b"\r\n--x\r\n\0\xff" * 100
     with _serving(200, diagnosis_to_json(ANSWER)) as server:
-        request = DiagnoseRequest("doe^jane.dcm", data, heatmap=True, model="starter")
+        request = DiagnoseRequest("doe^jane.dcm", data, heatmap=True, term="pneumonia", model="starter")
         assert ask_over_http(HOST, server.server_port, request) == ANSWER
     assert server.path == "/api/v1/dicom/diagnose"
-    assert server.fields == {"heatmap": b"true", "model": b"starter", "file": data}
+    assert server.fields == {
+        "heatmap": b"true",
+        "overlay": b"false",
+        "term": b"pneumonia",
+        "model": b"starter",
+        "file": data,
+    }
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ def open_doors(settings: Settings, server: str | Sequence[str] | None) -> Iterat
         remote: dict[str, InferenceService] = {}
         for target in targets:
             doors = stack.enter_context(open_server_doors(target, _running_at(settings, target), settings.client))
-            of_several = f" {target}" if len(targets) > 1 else ""
-            remote |= {name + of_several: door for name, door in doors.items()}
+            place = f" {target}" if len(targets) > 1 else ""
+            remote |= {f"{name}{place}": door for name, door in doors.items()}
         pool = stack.enter_context(open_pool(settings, workers))
         engine = stack.enter_context(open_engine(settings, pool, workers))
         yield Doors({"process": engine, **remote}, pool.inspect)

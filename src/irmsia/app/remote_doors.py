@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from irmsia.app.remote import RemoteInference
-from irmsia.app.remote_http import ask_over_http, make_context
-from irmsia.client import DicomDiagnosticClient
-from irmsia.errors import IrmsiaError
+from irmsia.app.remote_http import ask_over_http
+from irmsia.errors import IrmsiaError, UnsafeSettingsError
 from irmsia.findings.service import ModelInfo, ServiceHealth
 from irmsia.findings.types import Diagnosis, Problem
-from irmsia.inference.protocol import DiagnoseRequest, InferenceService
+from irmsia.inference.protocol import DiagnoseRequest, InferenceService, Priority, Stage
 from irmsia.server.run_file import RunningServer
 from irmsia.settings.tree import ClientSettings
-
-Ask = Callable[[DiagnoseRequest], Diagnosis]
-"""Asks one door for one image and waits; raises the leaf of what went wrong."""
 
 _CALLS = 4
 
 
-class DoorInference:
-    """One more door of the server that ``remote`` asks: images go through ``ask``, the rest through ``remote``."""
+class _OtherDoor:
+    """Another door of the server that ``remote`` asks: all but images goes through ``remote``."""
 
-    def __init__(self, ask: Ask, remote: InferenceService) -> None:
-        self._ask = ask
+    def __init__(self, remote: InferenceService) -> None:
         self._remote = remote
-        self._threads = ThreadPoolExecutor(_CALLS, thread_name_prefix="irmsia-door")
-
-    def submit(self, request: DiagnoseRequest) -> Future[Diagnosis]:
-        """Queue one image; the future gives a `Diagnosis` whatever happens to the server."""
-        return self._threads.submit(self._answer, request)
 
     def models(self) -> tuple[ModelInfo, ...]:
         """Every model of the server."""
@@ -46,7 +36,39 @@ class DoorInference:
         return self._remote.health()
 
     def close(self) -> None:
-        """Let the calls under way end."""
+        """Nothing of its own is open."""
+
+
+class StreamDoor(_OtherDoor):
+    """Images go in chunks, as those do whose progress is asked for."""
+
+    def submit(self, request: DiagnoseRequest) -> Future[Diagnosis]:
+        """Queue one image."""
+        return self._remote.submit(replace(request, progress=request.progress or _unheard))
+
+
+class BatchDoor(_OtherDoor):
+    """Images go as those of a batch."""
+
+    def submit(self, request: DiagnoseRequest) -> Future[Diagnosis]:
+        """Queue one image."""
+        return self._remote.submit(replace(request, priority=Priority.BATCH))
+
+
+class RestDoor(_OtherDoor):
+    """Images go through ``ask``, one blocking HTTP request each."""
+
+    def __init__(self, ask: Callable[[DiagnoseRequest], Diagnosis], remote: InferenceService) -> None:
+        super().__init__(remote)
+        self._ask = ask
+        self._threads = ThreadPoolExecutor(_CALLS, thread_name_prefix="irmsia-rest")
+
+    def submit(self, request: DiagnoseRequest) -> Future[Diagnosis]:
+        """Queue one image; the future gives a `Diagnosis` whatever happens to the server."""
+        return self._threads.submit(self._answer, request)
+
+    def close(self) -> None:
+        """Let the requests under way end."""
         self._threads.shutdown(cancel_futures=True)
 
     def _answer(self, request: DiagnoseRequest) -> Diagnosis:
@@ -58,55 +80,45 @@ class DoorInference:
 
 @contextmanager
 def open_server_doors(
-    target: str, running: RunningServer | None, tls: ClientSettings | None = None
+    target: str, running: RunningServer | None, tls: ClientSettings
 ) -> Iterator[dict[str, InferenceService]]:
-    """Every door of the server at ``target`` by name; ``running``: its run file, which tells the HTTP port, or null.
+    """Every door of the server at ``target`` by name: grpc, grpc-stream, grpc-batch, rest.
+
+    ``running``: its run file, which tells the HTTP port; null where it runs elsewhere, then there is no rest.
 
     Raises:
         UnavailableError: it does not answer.
+        UnsafeSettingsError: a file of ``tls`` cannot be used.
     """
-    tls = tls or ClientSettings()
     with ExitStack() as stack:
-        remote = stack.enter_context(_closing(RemoteInference(target, tls=tls)))
+        remote = RemoteInference(target, tls=tls)
+        stack.callback(remote.close, timeout=0)
         remote.health()
-        client = stack.enter_context(DicomDiagnosticClient(target, ca=tls.ca, certificate=tls.certificate, key=tls.key))
-        asks: dict[str, Ask] = {"grpc-stream": partial(_ask_stream, client), "grpc-batch": partial(_ask_batch, client)}
+        doors: dict[str, InferenceService] = {
+            "grpc": remote,
+            "grpc-stream": StreamDoor(remote),
+            "grpc-batch": BatchDoor(remote),
+        }
         if running is not None and running.http_port is not None:
-            asks["rest"] = partial(ask_over_http, running.host, running.http_port, context=make_context(tls))
-        doors: dict[str, InferenceService] = {"grpc": remote}
-        for name, ask in asks.items():
-            door = DoorInference(ask, remote)
-            stack.callback(door.close)
-            doors[name] = door
+            ask = partial(ask_over_http, running.host, running.http_port, tls=_tls_context(tls))
+            doors["rest"] = RestDoor(ask, remote)
+            stack.callback(doors["rest"].close)
         yield doors
-
-
-@contextmanager
-def _closing(remote: RemoteInference) -> Iterator[RemoteInference]:
-    """Calls under way are answered at the end, and cut off after an error."""
-    try:
-        yield remote
         remote.close()
-    finally:
-        remote.close(timeout=0)
 
 
-def _ask_stream(client: DicomDiagnosticClient, request: DiagnoseRequest) -> Diagnosis:
-    return client.diagnose_dicom_stream(request.source, raise_errors=False, **_options(request))
+def _tls_context(tls: ClientSettings) -> ssl.SSLContext | None:
+    """As for gRPC: any file that is set means TLS."""
+    if tls.ca is None and tls.certificate is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+        if tls.certificate is not None:
+            context.load_cert_chain(tls.certificate, tls.key)
+    except OSError as error:  # ssl.SSLError is one
+        raise UnsafeSettingsError(f"a TLS file of the client cannot be used: {error.strerror or 'not PEM'}") from None
+    return context
 
 
-def _ask_batch(client: DicomDiagnosticClient, request: DiagnoseRequest) -> Diagnosis:
-    (answer,) = client.diagnose_batch([request.source], **_options(request)).answers
-    return answer
-
-
-def _options(request: DiagnoseRequest) -> dict[str, Any]:
-    """What is asked besides the image; a map comes with its overlay through REST, so it does everywhere."""
-    return {
-        "heatmap": request.heatmap,
-        "overlay": request.overlay,
-        "term": request.term,
-        "segmentation": request.segmentation,
-        "model": request.model,
-        "all_findings": request.all_findings,
-    }
+def _unheard(stage: Stage, percent: float) -> None:
+    """Nobody listens."""

@@ -25,7 +25,6 @@ from irmsia.errors import (
 )
 from irmsia.findings.types import Diagnosis
 from irmsia.inference.protocol import DiagnoseRequest
-from irmsia.settings.tree import ClientSettings
 from irmsia.wire.json import diagnosis_from_json
 
 DIAGNOSE = "/api/v1/dicom/diagnose"
@@ -33,29 +32,10 @@ _DEFAULT_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
 
 
-def make_context(tls: ClientSettings) -> ssl.SSLContext | None:
-    """How HTTPS is spoken with these files; null: plain HTTP.
+def ask_over_http(host: str, port: int, request: DiagnoseRequest, *, tls: ssl.SSLContext | None = None) -> Diagnosis:
+    """The answer to one image by ``POST /api/v1/dicom/diagnose``, with its form fields.
 
-    Raises:
-        InvalidRequestError: a file cannot be used.
-    """
-    if tls.ca is None and tls.certificate is None:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=tls.ca)
-        if tls.certificate is not None:
-            context.load_cert_chain(tls.certificate, tls.key)
-    except (OSError, ValueError):  # their texts hold paths
-        raise InvalidRequestError("the files for TLS cannot be used") from None
-    return context
-
-
-def ask_over_http(
-    host: str, port: int, request: DiagnoseRequest, *, context: ssl.SSLContext | None = None
-) -> Diagnosis:
-    """The answer to one image by ``POST /api/v1/dicom/diagnose``, with the form fields that REST has (contract 4).
-
-    The file's name stays here; ``term``, ``overlay`` and ``all_findings`` have no field and are not sent.
+    The file's name stays here. ``tls``: by HTTPS, with these certificates.
 
     Raises:
         NotFoundError, NotReadableError: the path gives no bytes.
@@ -66,11 +46,7 @@ def ask_over_http(
     """
     left = _DEFAULT_SECONDS if request.deadline is None else max(0.001, request.deadline - time.monotonic())
     content_type, body = make_form(_fields(request), _content(request.source))
-    connection = (
-        http.client.HTTPConnection(host, port, timeout=left)
-        if context is None
-        else http.client.HTTPSConnection(host, port, timeout=left, context=context)
-    )
+    connection = _connection(host, port, left, tls)
     try:
         connection.request("POST", DIAGNOSE, body, {"Content-Type": content_type, "Accept": "application/json"})
         reply = connection.getresponse()
@@ -81,6 +57,12 @@ def ask_over_http(
         raise UnavailableError(f"no HTTP server answers at port {port}") from None
     finally:
         connection.close()
+
+
+def _connection(host: str, port: int, timeout: float, tls: ssl.SSLContext | None) -> http.client.HTTPConnection:
+    if tls is None:
+        return http.client.HTTPConnection(host, port, timeout=timeout)
+    return http.client.HTTPSConnection(host, port, timeout=timeout, context=tls)
 
 
 def make_form(fields: Iterable[tuple[str, str]], content: bytes) -> tuple[str, bytes]:
@@ -110,9 +92,12 @@ def _content(source: bytes | Path) -> bytes:
 
 
 def _fields(request: DiagnoseRequest) -> list[tuple[str, str]]:
-    asked = [("heatmap", "true")] if request.heatmap else []
-    asked += [("segmentation", "true")] if request.segmentation else []
-    return asked + ([("model", request.model)] if request.model is not None else [])
+    flags = {"heatmap": request.heatmap, "segmentation": request.segmentation, "all_findings": request.all_findings}
+    asked = [(name, "true") for name, value in flags.items() if value]
+    if request.heatmap or request.overlay:  # a map comes with its overlay unless told
+        asked.append(("overlay", "true" if request.overlay else "false"))
+    named = {"term": request.term, "model": request.model}
+    return asked + [(name, value) for name, value in named.items() if value is not None]
 
 
 def _answer(status: int, retry_after: str | None, body: bytes) -> Diagnosis:

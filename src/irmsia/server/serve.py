@@ -55,7 +55,7 @@ def serve(
     must return at once. ``service`` is not closed. Returns True when every admitted request was answered.
 
     Raises:
-        UnsafeSettingsError: the address is not loopback.
+        UnsafeSettingsError: the address is not loopback and there is no mutual TLS, or the TLS files are bad.
         AddressInUseError: a port is taken.
         InternalError, StorageFullError, OverloadedError: the run file cannot be written.
     """
@@ -124,7 +124,7 @@ async def open_doors(
         if http is not None:
             relay = http.relay(private or join_address(grpc.host, grpc.port))
             stack.push_async_callback(asyncio.to_thread, relay.close)
-            door = HttpServer(_parts(service, relay, http, admission, uploads))
+            door = HttpServer(_parts(service, relay, http, admission, uploads), tls=config.tls)
             stack.push_async_callback(door.stop)
             await door.start()
         yield Doors(grpc, door, uploads, tls=config.tls is not None)

@@ -82,3 +82,14 @@ def test_a_second_signal_hurries(program: Program) -> None:
         assert ended.wait(60)
     program.release()
     assert process.wait(60) == 0
+
+
+def test_a_batch_before_does_not_hold_the_server(program: Program) -> None:
+    """The call that images of a batch share on the own gRPC door ends with them."""
+    process, _ = program.ready()
+    url = _running(program).http_url
+    files = [("files", (str(number), b"image")) for number in range(3)]
+    reply = httpx2.post(f"{url}/api/v1/ai-grpc/diagnose-batch", files=files, timeout=60, trust_env=False)
+    assert [answer["rule"] for answer in reply.json()] == [8, 8, 8]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0  # far below the grace time of a minute

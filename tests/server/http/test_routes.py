@@ -312,6 +312,9 @@ def test_not_ready_is_503(tmp_path: Path) -> None:
 
 
 def test_a_batch_has_the_lower_priority(doors: BothDoors) -> None:
-    """Images of a batch let single ones pass, where the channel carries it."""
-    assert doors.client.post(DIAGNOSE, files=image()).status_code == 200
-    assert doors.service.requests[-1].priority is Priority.SINGLE
+    """Images of a batch let single ones pass, on either side of the gRPC channel."""
+    for route in (DIAGNOSE, RELAYED):
+        assert doors.client.post(route, files=image()).status_code == 200
+        assert doors.service.requests[-1].priority is Priority.SINGLE
+    assert doors.client.post(BATCH, files=[("files", ("a", b"image"))]).status_code == 200
+    assert doors.service.requests[-1].priority is Priority.BATCH

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 import uvicorn
 
 from irmsia.errors import AddressInUseError
-from irmsia.server.address import loopback_address, require_free_port
+from irmsia.server.address import listen_address, require_free_port
 from irmsia.server.http.app import make_app
 from irmsia.server.http.config import HttpServerConfig
 from irmsia.server.http.protocol import GuardedProtocol
 from irmsia.server.http.routes import HttpParts
+from irmsia.server.tls import TlsCertificates, TlsFiles
 
 _WAITING = 2048
 """Connections that the system may hold until they are accepted."""
@@ -32,9 +33,9 @@ _CHECK_S = 1.0
 class HttpServer:
     """One server. `start` it on the loop that runs it, then `stop_receiving`, then `stop`."""
 
-    def __init__(self, parts: HttpParts, *, tls: ssl.SSLContext | None = None) -> None:
-        """Raise UnsafeSettingsError for an address that is not loopback."""
-        self.host = loopback_address(parts.config.host)
+    def __init__(self, parts: HttpParts, *, tls: TlsFiles | None = None) -> None:
+        """Raise UnsafeSettingsError for an address that is not loopback without mutual TLS, or bad TLS files."""
+        self.host = listen_address(parts.config.host, tls)
         self.port = 0
         self.tls = tls is not None
         self._parts = parts
@@ -52,7 +53,7 @@ class HttpServer:
             timeout_keep_alive=parts.config.keep_alive_s,
             timeout_graceful_shutdown=_FAREWELL_S,
         )
-        self._server = _Server(config, parts.config, tls)
+        self._server = _Server(config, parts.config, None if tls is None else TlsCertificates(tls).server_context())
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> int:
