@@ -16,10 +16,20 @@ _SEED = 101
 
 def enlarged(kind: PhantomKind, rows: int, columns: int, *, seed: int = _SEED) -> bytes:
     """A phantom with a bright lesion, resized to ``rows`` x ``columns`` pixels of 16 bits, marked as a phantom."""
-    dataset = pydicom.dcmread(io.BytesIO(make_phantom(seed, kind, "bright").data))
+    dataset = dataset_of(make_phantom(seed, kind, "bright").data)
     stored = cv2.resize(dataset.pixel_array, (columns, rows), interpolation=cv2.INTER_LINEAR)
     dataset.Rows, dataset.Columns = rows, columns
     dataset.PixelData = np.ascontiguousarray(stored, stored.dtype.newbyteorder("<")).tobytes()
+    return written(dataset)
+
+
+def dataset_of(data: bytes) -> pydicom.FileDataset:
+    """The data set of a DICOM file, to change."""
+    return pydicom.dcmread(io.BytesIO(data))
+
+
+def written(dataset: pydicom.FileDataset) -> bytes:
+    """The DICOM file of a data set."""
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

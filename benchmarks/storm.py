@@ -1,9 +1,10 @@
 """A process that storms one door: ``python -m benchmarks.storm DOOR ADDRESS FILE`` and a plan on standard input.
 
 One JSON object a line: ``{"at_once": N}`` calls all begun together, ``{"rate": R, "seconds": S}`` begun evenly whatever
-becomes of those before, ``{"clients": C, "seconds": S}`` that ask again and again. Back comes one line: how many
-calls ended how, and the milliseconds of those answered. gRPC calls share ``CHANNELS`` connections, each HTTP call has
-its own.
+becomes of those before, ``{"clients": C, "seconds": S}`` that ask again and again, each until the server is gone.
+Back comes one line: how many calls ended how, and the milliseconds of those answered; with ``"each": 1`` also when
+each call began, by the monotonic clock of the machine. gRPC calls share ``CHANNELS`` connections, each HTTP call has its
+own.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ CHANNELS = 50
 PATIENCE_S = 90.0
 OK, WRONG = "OK", "a wrong answer"
 OVERLOADED = "OVERLOADED with a time to retry"
+STOPPING = ("UNAVAILABLE UNAVAILABLE", "503 UNAVAILABLE")
+"""What a server that is stopping says, by gRPC and by HTTP."""
+GONE = ("bare", *STOPPING)
 _OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0)]
 
 Call = Callable[[], Awaitable[str]]
@@ -140,19 +144,22 @@ class Tally:
     def __init__(self) -> None:
         self.ends: Counter[str] = Counter()
         self.answered_ms: list[float] = []
+        self.begun: list[tuple[float, str]] = []
         self.last_s = 0.0
 
-    async def count(self, call: Call) -> None:
-        """Make one call."""
+    async def count(self, call: Call) -> str:
+        """Make one call; how it ended."""
         began = time.monotonic()
         end = await call()
         self.last_s = time.monotonic()
         self.ends[end] += 1
+        self.begun.append((began, end))
         if end == OK:
             self.answered_ms.append(1000 * (self.last_s - began))
+        return end
 
 
-async def _begin(plan: dict[str, Any], call: Call, tally: Tally) -> AsyncIterator[Awaitable[None]]:
+async def _begin(plan: dict[str, Any], call: Call, tally: Tally) -> AsyncIterator[Awaitable[object]]:
     """The calls of a plan as they are due."""
     if "at_once" in plan:
         for _ in range(plan["at_once"]):
@@ -171,8 +178,9 @@ async def _begin(plan: dict[str, Any], call: Call, tally: Tally) -> AsyncIterato
 
 
 async def _again_and_again(call: Call, tally: Tally, end: float) -> None:
-    while time.monotonic() < end:
-        await tally.count(call)
+    gone = False
+    while time.monotonic() < end and not gone:
+        gone = (await tally.count(call)).startswith(GONE)
 
 
 async def carry_out(plan: dict[str, Any], call: Call) -> dict[str, Any]:
@@ -186,6 +194,7 @@ async def carry_out(plan: dict[str, Any], call: Call) -> dict[str, Any]:
         "answered_ms": tally.answered_ms,
         "begun_s": begun - began,
         "seconds": tally.last_s - began,
+        "each": tally.begun if plan.get("each") else [],
     }
 
 
