@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -77,8 +78,13 @@ def long_image(name: str) -> bytes:
 
 def large_image(name: str) -> bytes:
     """A PNG that needs more memory than a child may use; each ``name`` is another file."""
-    picture = cv2.imencode(".png", np.zeros((9_900, 9_900, 3), np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
-    return picture.tobytes() + name.encode()
+    return _large_picture() + name.encode()
+
+
+@cache
+def _large_picture() -> bytes:
+    picture = np.zeros((9_900, 9_900, 3), np.uint8)
+    return cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
 class Victims:

@@ -3,8 +3,8 @@
 One JSON object a line: ``{"at_once": N}`` calls all begun together, ``{"rate": R, "seconds": S}`` begun evenly whatever
 becomes of those before, ``{"clients": C, "seconds": S}`` that ask again and again, each until the server is gone.
 Back comes one line: how many calls ended how, and the milliseconds of those answered; with ``"each": 1`` also when
-each call began, by the monotonic clock of the machine. gRPC calls share ``CHANNELS`` connections, each HTTP call has its
-own.
+each call began, by the monotonic clock of the machine. gRPC calls share ``CHANNELS`` connections, each HTTP call has
+its own.
 """
 
 from __future__ import annotations
