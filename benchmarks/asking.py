@@ -25,7 +25,7 @@ from irmsia.wire.proto import diagnosis_from_bytes
 from irmsia.wire.status import DETAILS_KEY, error_of, status_from_bytes
 
 CHUNK_BYTES = 1 << 20
-PATIENCE_S = 120.0
+PATIENCE_S, IDLE_S = 120.0, 1.0
 CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -129,10 +129,11 @@ class BatchStream(_Grpc):
 
 
 class Http:
-    """One kept connection to an HTTP door, or to the newcomer's server."""
+    """A connection to an HTTP door or to the newcomer's server, kept while it is used: servers end what is idle."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._connection = http.client.HTTPConnection(*address, timeout=PATIENCE_S)
+        self._used_s = 0.0
 
     def close(self) -> None:
         """Hang up."""
@@ -140,13 +141,16 @@ class Http:
 
     def post(self, path: str, content_type: str, body: bytes, *, wanted: int = 200) -> Any:
         """The JSON of the reply."""
+        if time.monotonic() > self._used_s + IDLE_S:
+            self._connection.close()  # the request opens another
         try:
             self._connection.request("POST", path, body, {"Content-Type": content_type})
             reply = self._connection.getresponse()
             text = reply.read()
         except (OSError, http.client.HTTPException):
-            self._connection.close()  # the next request opens another
+            self._connection.close()
             raise
+        self._used_s = time.monotonic()
         if reply.status == http.client.TOO_MANY_REQUESTS:
             raise OverloadedError("turned away", float(reply.getheader("Retry-After") or 1))
         if reply.status != wanted:
