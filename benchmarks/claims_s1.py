@@ -1,9 +1,9 @@
 """The table of claims S1.71 to S1.104 as seen here: ``python -m benchmarks.claims_s1 [--json FILE] [--quick]``. Linux.
 
 REST as the claims mean it: an image as base64 in JSON, by a newcomer's server on the same engine; beside it the
-platform's own REST (multipart), gRPC stream for one radiograph of 50 MB, and for 100 CT slices gRPC batch stream against
-REST one by one. Interleaved, medians of 7 (of 3 for the hundred). *Upload* is the time of a request less what the answer
-says that the engine took. Peak memory and processor time are those of the server with its children.
+platform's own REST (multipart), gRPC stream for one radiograph of 50 MB, and for 100 CT slices gRPC batch stream
+against REST one by one. Interleaved, medians of 7 (of 3 for the hundred). *Upload* is the time of a request less what
+the answer says that the engine took. Peak memory and processor time are those of the server with its children.
 """
 
 from __future__ import annotations
