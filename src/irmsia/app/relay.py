@@ -10,7 +10,8 @@ from irmsia.client.calls import DiagnoseOptions
 from irmsia.client.retry import RetryPolicy
 from irmsia.findings.service import ModelInfo, ServiceHealth
 from irmsia.findings.types import Diagnosis
-from irmsia.inference.protocol import DiagnoseRequest
+from irmsia.inference.protocol import DiagnoseRequest, Priority
+from irmsia.settings.tree import ClientSettings
 
 _ONCE = RetryPolicy(overloaded=1, unavailable=1)
 
@@ -19,14 +20,20 @@ class RelayInference:
     """The `InferenceService` at ``target`` (``HOST:PORT`` or ``grpc://HOST:PORT``). Holds no thread for a request.
 
     Raises:
-        InvalidRequestError: ``target`` is no ``HOST:PORT``.
+        InvalidRequestError: ``target`` is no ``HOST:PORT``, or a file of ``tls`` cannot be used.
     """
 
-    def __init__(self, target: str) -> None:
-        self._client = DicomDiagnosticClient(target.removeprefix("grpc://"), retry=_ONCE)
+    def __init__(self, target: str, *, tls: ClientSettings | None = None) -> None:
+        tls = tls or ClientSettings()
+        self._client = DicomDiagnosticClient(
+            target.removeprefix("grpc://"), ca=tls.ca, certificate=tls.certificate, key=tls.key, retry=_ONCE
+        )
 
     def submit(self, request: DiagnoseRequest) -> Future[Diagnosis]:
-        """Ask at once; the future also raises what is wrong with the server: overload, an absent server, a deadline."""
+        """Ask at once; the future also raises what is wrong with the server: overload, an absent server, a deadline.
+
+        Images of a batch share one call, where single images go before them.
+        """
         options = DiagnoseOptions(
             heatmap=request.heatmap,
             overlay=request.overlay,
@@ -36,6 +43,8 @@ class RelayInference:
             all_findings=request.all_findings,
         )
         left = None if request.deadline is None else max(0.001, request.deadline - time.monotonic())
+        if request.priority is Priority.BATCH:
+            return self._client.submit_in_batch(request.source, options, name=request.input, timeout=left)
         return self._client.submit(request.source, options, name=request.input, timeout=left, raise_errors=False)
 
     def models(self) -> tuple[ModelInfo, ...]:

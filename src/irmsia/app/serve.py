@@ -168,4 +168,6 @@ def _http_config(settings: Settings) -> HttpServerConfig:
 
 
 def _relay(settings: Settings, own: str) -> RelayInference:
-    return RelayInference(settings.inference_url or own)
+    if settings.inference_url is None:
+        return RelayInference(own)
+    return RelayInference(settings.inference_url, tls=settings.client)

@@ -30,25 +30,26 @@ def health(
 ) -> None:
     """Ask running servers whether they take requests. Exit code 1 when one does not yet, 3 when one does not answer."""
     from irmsia.app.configure import read_settings
-    from irmsia.app.health import check_health
+    from irmsia.app.health import check_health, http_door
 
-    ready = True
-    for target, found in check_health(read_settings(client=tls_of(ca, certificate, key)), server):
+    ready, settings = True, read_settings(client=tls_of(ca, certificate, key))
+    for target, found in check_health(settings, server):
         ready &= found.ready
-        _show(target, found, as_json=as_json)
+        _show(target, http_door(settings, target), found, as_json=as_json)
     raise typer.Exit(0 if ready else 1)
 
 
-def _show(target: str, found: ServiceHealth, *, as_json: bool) -> None:
+def _show(target: str, http: str | None, found: ServiceHealth, *, as_json: bool) -> None:
     from irmsia.wire.json import health_to_json
 
     if as_json:
-        print_json({"server": target, **health_to_json(found)})
+        print_json({"server": target, "http": http, **health_to_json(found)})
         return
     state = "[green]ready[/green]" if found.ready else "[red]not ready[/red]"
     model = f"{found.model.name} {found.model.version} ({found.model.id[:12]})" if found.model else "no model"
     why = "" if found.ready or found.reason is None else f" ({escape(printable(found.reason))})"
     load = f"{found.running} running, {found.waiting} of {found.capacity} waiting, up {found.uptime_s:.0f} s"
-    make_console().print(f"{state}{why}  {target}  {escape(printable(model))}  {load}", soft_wrap=True)
+    doors = f"{target} {http}" if http else target
+    make_console().print(f"{state}{why}  {doors}  {escape(printable(model))}  {load}", soft_wrap=True)
     if found.problem:
         note(f"the running model stays: {found.problem}")
