@@ -196,9 +196,10 @@ def make_page(rows: list[Row]) -> str:
     lines = [
         "# Which decoder reads what",
         "",
-        "Made by `.venv/bin/python -m benchmarks.decoders --write` from the files of the data folder. *Equal* is by",
-        "SHA-256 of every frame: to `EXPECTED.csv`, to the family of `EQUAL.csv`, or to the named second decoder. *Alone*:",
-        "nobody else installed reads it. A lossy file is equal only where both decoders round alike; *near*: within 3 levels.",
+        "Made by `.venv/bin/python -m benchmarks.decoders --write` from the files of the data folder. "
+        "*Equal* is by SHA-256 of",
+        "every frame: to `EXPECTED.csv`, to the family of `EQUAL.csv`, or to the named second decoder. *Alone*: nobody",
+        "else installed reads it. A lossy file is equal only where both decoders round alike; *near*: within 3 levels.",
         "",
         "## By transfer syntax",
         "",
