@@ -79,7 +79,7 @@ def test_options_reach_the_service(client: DicomDiagnosticClient, door: Door) ->
     client.diagnose_dicom(
         b"image", heatmap=True, overlay=True, term="glioma", segmentation=True, model="m", all_findings=True
     )
-    assert replace(door.service.requests[-1], deadline=None) == DiagnoseRequest(
+    assert replace(door.service.requests[-1], deadline=None, client="") == DiagnoseRequest(
         None, b"image", heatmap=True, overlay=True, term="glioma", segmentation=True, model="m", all_findings=True
     )
 

@@ -349,14 +349,15 @@ def test_who_asks_has_a_name(door: Door) -> None:
 
 
 def test_an_unfinished_upload_expires() -> None:
-    """What nobody goes on with is removed by itself, and its id says so."""
+    """What nobody goes on with is removed by itself, and its id says so; a sender that is there keeps it."""
     with open_door(config=GrpcServerConfig(port=0, upload_s=0.3)) as door, Wire(door) as wire:
         upload = Upload(wire)
         upload_id = upload.open().upload_id
         upload.send(0, bytes(4 * MIB))
         upload.send(4 * MIB, b"x")
         upload.await_ack(4 * MIB + 1)
-        assert len(upload_files(door)) == 1
+        threading.Event().wait(0.6)
+        assert (len(door.uploads), len(upload_files(door))) == (1, 1)
         upload.call.cancel()
         until(lambda: len(door.uploads) == 0)
         until(lambda: upload_files(door) == [])

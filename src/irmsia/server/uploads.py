@@ -187,6 +187,17 @@ class Uploads:
                 raise InvalidRequestError("the upload is not what was announced: its size or its SHA-256 differs")
             return received
 
+    @contextmanager
+    def coming(self, upload_id: str) -> Iterator[int]:
+        """The bytes kept so far of an upload that does not expire inside, while a sender is there to go on with it.
+
+        Raises:
+            NotFoundError, UploadExpiredError: there is no such upload, or no longer.
+        """
+        entry = self._find(upload_id)
+        with _in_use(entry, self._clock):
+            yield entry.spool.size
+
     @asynccontextmanager
     async def using(self, upload_id: str) -> AsyncIterator[Received]:
         """A whole upload that stays while it is used.

@@ -53,7 +53,8 @@ class DiagnoseStream:
         call = _Call(context, self._config, math.inf if limit is None else time.monotonic() + limit)
         opened = await call.receive_open()
         upload_id = opened.upload_id if opened.HasField("upload_id") else self._uploads.open(_size(opened))
-        received = await self._receive(call, opened, upload_id)
+        with self._uploads.coming(upload_id) as acknowledged:
+            received = await self._receive(call, opened, upload_id, acknowledged=acknowledged)
         try:
             diagnosis = await self._answer(call, opened.options, received)
             await call.send(progress=pb.Progress(stage=pb.STAGE_DONE, percent=100.0))
@@ -64,9 +65,8 @@ class DiagnoseStream:
             raise
         await self._uploads.remove(upload_id)
 
-    async def _receive(self, call: _Call, opened: pb.UploadOpen, upload_id: str) -> Received:
+    async def _receive(self, call: _Call, opened: pb.UploadOpen, upload_id: str, *, acknowledged: int) -> Received:
         """Take the chunks in until the last one."""
-        acknowledged = self._uploads.received(upload_id)
         await call.send(ack=pb.UploadAck(upload_id=upload_id, received=acknowledged))
         async with aclosing(call.chunks()) as chunks:
             async for chunk in chunks:
