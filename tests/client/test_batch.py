@@ -191,6 +191,14 @@ def test_an_error_of_the_sources_comes_out(door: PeerDoor) -> None:
         client.diagnose_batch(sources())
 
 
+def test_a_call_has_only_so_many_images(door: PeerDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long batch is several calls, one after the other."""
+    monkeypatch.setattr("irmsia.client.batch._CALL_IMAGES", 25)
+    with DicomDiagnosticClient(door.target) as client:
+        assert _digests(list(enumerate(client.diagnose_batch(IMAGES).answers))) == DIGESTS
+    assert door.peer.ended == 3
+
+
 def test_an_image_too_large_for_a_message_goes_in_chunks(door: PeerDoor, tmp_path: Path) -> None:
     """Among the others of a batch one of more than 64 MiB is streamed beside the batch's call."""
     large = tmp_path / "large"

@@ -19,6 +19,9 @@ from irmsia.wire import MAX_UNARY_BYTES, Diagnosis
 
 AskAlone = Callable[[Source, DiagnoseOptions, str | None], Awaitable[Diagnosis]]
 
+_CALL_IMAGES = 10_000
+"""After so many images a new call begins: servers bound how many one may have."""
+
 _IDLE_S = 1.0
 """A call without work is ended after so long: an idle one would keep a server from stopping."""
 
@@ -133,7 +136,9 @@ class BatchSession:
             stream: list[_Stream] = []
             try:
                 await self._servers.ask(server, lambda asked: self._converse(asked, stream))  # noqa: B023 # awaited here
-                return
+                if not self._unsettled:
+                    return
+                continue
             except CallFailed as failure:
                 error = failure.error
             if isinstance(error, TimedOutError):  # the server waits for another image only so long
@@ -171,7 +176,7 @@ class BatchSession:
                 self._put(item)
 
     async def _send(self, stream: _Stream) -> None:
-        while True:
+        for _ in range(_CALL_IMAGES):
             await stream.room.acquire()
             item = await self._take()
             if item is None:
