@@ -6,6 +6,7 @@ to measure itself. Linux only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -42,7 +43,8 @@ class Watched:
     def reset_peak(self) -> None:
         """Forget the peaks of before."""
         for pid in self._all():
-            Path(f"/proc/{pid}/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
+            with contextlib.suppress(OSError):  # ended meanwhile
+                Path(f"/proc/{pid}/clear_refs").write_text(_RESET_PEAK, encoding="ascii")
 
     def peak_mib(self) -> float:
         """Largest resident MiB of the process alone since `reset_peak`."""
@@ -50,7 +52,7 @@ class Watched:
 
     def peak_all_mib(self) -> float:
         """Sum of the peaks of the process and its children, MiB: an upper bound of what was held at once."""
-        return sum(peak_mib(pid) for pid in self._all())
+        return sum(_peak_mib(pid) for pid in self._all())
 
     def descriptors(self) -> int:
         """Open descriptors of the process alone."""
@@ -60,7 +62,7 @@ class Watched:
         found, queue = [], [self.pid]
         while queue:
             found.append(queue.pop())
-            queue += children(found[-1])
+            queue += _children(found[-1])
         return found
 
 
@@ -136,6 +138,23 @@ class OtherLoad:
         """Cores since the start, on average."""
         wall = max(time.monotonic() - self._began, 1e-3)
         return max(0.0, _machine_s() - self._own.cpu_s() - self._others) / wall
+
+
+def _children(pid: int) -> list[int]:
+    """Those of every thread. A thread that ends meanwhile hands its children to another, so all are read again."""
+    while Path(f"/proc/{pid}").exists():
+        try:
+            return children(pid)
+        except OSError:
+            continue
+    return []
+
+
+def _peak_mib(pid: int) -> float:
+    try:
+        return peak_mib(pid)
+    except (OSError, StopIteration):  # ended meanwhile; one that waits to be collected holds nothing
+        return 0.0
 
 
 def _machine_s() -> float:
