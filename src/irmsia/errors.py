@@ -164,7 +164,7 @@ class WorkerDiedError(ServiceError):
 
 
 class OverloadedError(ServiceError):
-    """The queue is full; try again after ``retry_after_s`` seconds."""
+    """The queue is full; the error says after how many seconds to try again."""
 
     code = "OVERLOADED"
 
