@@ -42,9 +42,22 @@ class Slow:
 
     def run(self, data: memoryview, limits: ReadLimits, key: bytes | None, tick: Tick) -> int:
         for index in range(self.frames):
-            tick(index)
+            tick(index, self.frames)
             time.sleep(self.seconds_a_frame)
         return self.frames
+
+
+@dataclass(frozen=True)
+class Liar:
+    """Says of its progress what is no progress."""
+
+    index: object
+    total: object
+
+    def run(self, data: memoryview, limits: ReadLimits, key: bytes | None, tick: Tick) -> int:
+        time.sleep(0.15)
+        tick(self.index, self.total)  # type: ignore[arg-type]  # that is the lie
+        return 0
 
 
 @dataclass(frozen=True)

@@ -32,13 +32,14 @@ from irmsia.errors import (
     TimedOutError,
     WorkerDiedError,
 )
+from irmsia.imaging import decode_child
 from irmsia.imaging.decode_wire import PeerGoneError, receive_message, send_message
 from irmsia.imaging.frames import EvenlySpaced, OneFrame
 from irmsia.imaging.guard import DecoderPool
 from irmsia.imaging.limits import MIB, ReadLimits
 from irmsia.imaging.preprocess import PreprocessSpec
 from irmsia.imaging.read import inspect, read_image
-from tests.imaging.bad_tasks import Bug, Crash, Hang, Keep, OpenCvSwell, Slow, Swell
+from tests.imaging.bad_tasks import Bug, Crash, Hang, Keep, Liar, OpenCvSwell, Slow, Swell
 from tests.imaging.samples import LIMITS, gradient, make_dataset, picture, write
 
 QUICK = ReadLimits(frame_seconds=2.0, child_bytes=128 * MIB)
@@ -143,6 +144,47 @@ def test_a_hanging_child_is_ended_at_the_limit(pool: DecoderPool) -> None:
 def test_the_limit_is_a_frame_s_and_not_a_file_s(pool: DecoderPool) -> None:
     """A file of many quick frames may take longer than one frame's limit."""
     assert pool.run(Slow(8, 0.2), b"many frames") == 8
+
+
+def test_who_listens_hears_of_frames(pool: DecoderPool) -> None:
+    """Now and then while they are decoded, and at once when all are: then only preprocessing is left."""
+    heard: list[tuple[int, int]] = []
+    pool.run(Slow(5, 0.15), b"slow frames", heard=lambda frames, total: heard.append((frames, total)))
+    assert heard[-4:] == [(1, 5), (2, 5), (3, 5), (4, 5)]
+    heard.clear()
+    pixels = np.arange(3 * 24 * 20, dtype=np.uint16).reshape(3, 24, 20, 1)
+    data = write(make_dataset(pixels, Modality="CR"))
+    pool.prepare(data, SPEC, heard=lambda frames, total: heard.append((frames, total)))
+    assert heard[-1] == (3, 3)
+    assert heard == sorted(heard)
+
+
+@pytest.mark.parametrize(("index", "total"), [("3", 5), (3, None), (1, 0), (1.5, 2)])
+def test_a_child_that_lies_of_its_progress_is_dead(pool: DecoderPool, index: object, total: object) -> None:
+    """What a child says is not trusted: no number, no child. Nobody who does not listen is concerned."""
+    data = f"{index} {total}".encode()
+    with pytest.raises(WorkerDiedError):
+        pool.run(Liar(index, total), data, heard=lambda frames, total: None)
+    assert pool.run(Liar(index, total), data) == 0
+
+
+def test_what_a_child_says_stays_within_bounds(pool: DecoderPool) -> None:
+    """More than all, or less than none: as near as can be."""
+    heard: list[tuple[int, int]] = []
+    for index in (-7, 10**400):
+        pool.run(Liar(index, 4), b"far off", heard=lambda frames, total: heard.append((frames, total)))
+    assert set(heard) - {(0, 1)} - {(0, 4)} == {(4, 4)}
+
+
+def test_a_file_is_read_from_its_start(tmp_path: Path) -> None:
+    """A child that died after reading has moved the descriptor that the next one is given: it reads all the same."""
+    path = tmp_path / "image"
+    path.write_bytes(GOOD)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, path.open("rb") as file:
+        assert file.read() == GOOD
+        socket.send_fds(ours, [b"\0"], [file.fileno()])
+        assert decode_child._read_descriptor(theirs) == GOOD
 
 
 def test_a_caller_s_deadline_blames_nobody(pool: DecoderPool) -> None:

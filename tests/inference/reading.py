@@ -18,6 +18,10 @@ from irmsia.imaging.read import read_image
 from irmsia.imaging.types import Image
 
 
+def _unheard(frames: int, total: int) -> None:
+    """Nobody listens."""
+
+
 def _same(image: Image) -> Image:
     return image
 
@@ -44,13 +48,14 @@ class InProcessDecoder:
         frames: FrameRule | None = None,
         with_picture: bool = False,
         deadline: float | None = None,
+        heard: Callable[[int, int], None] | None = None,
     ) -> PreparedInput:
         """Read and preprocess the frames of the rule."""
         self.calls += 1
         frames = frames or EvenlySpaced()
         data = memoryview(_bytes(source))
         if self._change is _same:
-            return PrepareTask(spec, frames, with_picture).run(data, ReadLimits(), None, lambda index: None)
+            return PrepareTask(spec, frames, with_picture).run(data, ReadLimits(), None, heard or _unheard)
         image = self._change(read_image(data, ReadLimits(), frames=frames))
         return PreparedInput(image.info, tuple(spec.apply(image, index) for index in image.indices), 0.0, 0.0)
 

@@ -56,6 +56,13 @@ def test_frames_move_it_on(engines: Engines, bundle: Bundle) -> None:
     assert percents == pytest.approx([50, 60, 70, 80, 90])
 
 
+def test_frames_are_told_while_they_are_decoded(engines: Engines, bundle: Bundle) -> None:
+    """Evenly, and PREPROCESSING not before the last one is."""
+    heard = listen(engines(bundle), make_stack(("bright", "none", "dark", "none")))
+    assert [percent for stage, percent in heard if stage is Stage.DECODING] == pytest.approx([0, 10, 20, 30])
+    assert next(percent for stage, percent in heard if stage is Stage.PREPROCESSING) == 40
+
+
 def test_what_fails_is_done_too(engines: Engines, bundle: Bundle) -> None:
     """No stage is claimed that was not reached."""
     assert stages(listen(engines(bundle), b"junk")) == [Stage.DECODING, Stage.DONE]

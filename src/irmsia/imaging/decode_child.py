@@ -111,7 +111,7 @@ def _serve(link: socket.socket, terms: Terms, began_with: int) -> bool:
     at its memory limit one day, so it gives way to a fresh one.
     """
     order: Order = receive_message(link, trusted=True)
-    clock = _Clock(link, terms.limits.frame_seconds)
+    clock = _Clock(link, terms.limits.frame_seconds, told=order.told)
     answer = _answer(link, order, terms, clock)
     clock.stop()
     last = _private_bytes() - began_with > min(_MAY_KEEP, terms.limits.child_bytes // 4)
@@ -147,17 +147,26 @@ def _read_descriptor(link: socket.socket) -> memoryview:
         raise PeerGoneError
     try:
         with os.fdopen(descriptors[0], "rb") as file:
-            if os.fstat(file.fileno()).st_size < _MAPPED_FROM:
-                return memoryview(file.read())
+            size = os.fstat(file.fileno()).st_size
+            if size < _MAPPED_FROM:
+                return memoryview(_read_from_start(file.fileno(), size))
             # Unmapped when the last view of it goes.
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError):  # ValueError: emptied meanwhile, which cannot be mapped
         raise NotReadableError("the file cannot be read") from None
 
 
+def _read_from_start(descriptor: int, size: int) -> bytes:
+    """At most ``size`` bytes, wherever the file stands: a child that was given it before has moved it for all."""
+    data = os.pread(descriptor, size, 0)
+    while 0 < len(data) < size and (more := os.pread(descriptor, size - len(data), len(data))):
+        data += more
+    return data
+
+
 def _run(task: Task, data: memoryview, terms: Terms, clock: _Clock) -> Done | Failed:
     try:
-        clock.tick(0)
+        clock.tick(0, 1)
         return Done(task.run(data, terms.limits, terms.pseudonym_key, clock.tick))
     except IrmsiaError as error:
         return Failed(error.code, error.message)
@@ -172,18 +181,19 @@ def _run(task: Task, data: memoryview, terms: Terms, clock: _Clock) -> Done | Fa
 class _Clock:
     """Tells the pool that frames pass, and ends this very process where none does and nobody else ends it."""
 
-    def __init__(self, link: socket.socket, frame_seconds: float) -> None:
+    def __init__(self, link: socket.socket, frame_seconds: float, *, told: bool) -> None:
         self._link = link
+        self._says_when_decoded = told
         self._most = frame_seconds + _ALARM_GRACE_S
         self._told = time.monotonic()
 
-    def tick(self, index: int) -> None:
-        """Frame ``index`` begins."""
+    def tick(self, index: int, total: int) -> None:
+        """``index`` frames of ``total`` are decoded, and the next one begins."""
         signal.setitimer(signal.ITIMER_REAL, self._most)
         now = time.monotonic()
-        if now - self._told >= TICK_EVERY_S:
+        if now - self._told >= TICK_EVERY_S or (self._says_when_decoded and index == total):
             self._told = now
-            send_message(self._link, Tick(index))
+            send_message(self._link, Tick(index, total))
 
     def stop(self) -> None:
         """The input is done with."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from irmsia.errors import IrmsiaError, TimedOutError, WorkerDiedError, from_code, from_system
@@ -19,6 +20,7 @@ from irmsia.imaging.decode_wire import (
     Failed,
     PeerGoneError,
     Ready,
+    Tick,
     receive_message,
     send_bytes,
     send_message,
@@ -28,6 +30,10 @@ _START_S = 60.0
 _TRANSFER_S = 60.0
 _NEXT_TO_NOTHING_S = 1e-3  # 0 would mean: do not wait at all, and null: for ever
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+
+
+Heard = Callable[[int, int], None]
+"""Hears how many frames are decoded, and of how many; called on the thread that waits, must not raise."""
 
 
 class DiedIdleError(Exception):
@@ -76,8 +82,18 @@ class Child:
             self.alive = False
             raise WorkerDiedError("a decoder child does not start")
 
-    def run(self, task: Task, given: Given, *, frame_seconds: float, deadline: float | None) -> Any:
+    def run(
+        self,
+        task: Task,
+        given: Given,
+        *,
+        frame_seconds: float,
+        deadline: float | None,
+        heard: Heard | None = None,
+    ) -> Any:
         """Hand over the input and wait for the answer; a child that fails or says its last word is dead afterwards.
+
+        ``heard`` is told how many frames are decoded, and of how many.
 
         Raises:
             DiedIdleError, GaveUpError: not the input's fault, see there.
@@ -87,8 +103,9 @@ class Child:
         """
         whole, self.alive = False, False  # whatever stops this half way leaves a link that nobody can read on
         try:
-            self._hand_over(task, given, frame_seconds, deadline)
-            answer = self._await_answer(frame_seconds, deadline)
+            order = Order(task, by_descriptor=given.descriptor is not None, told=heard is not None)
+            self._hand_over(order, given, frame_seconds, deadline)
+            answer = self._await_answer(frame_seconds, deadline, heard)
             whole = True
         except MemoryError as error:
             raise from_system(error, "the answer of a decoder cannot be taken") from None
@@ -98,9 +115,9 @@ class Child:
             raise from_code(answer.code, answer.message)
         return answer.result
 
-    def _hand_over(self, task: Task, given: Given, frame_seconds: float, deadline: float | None) -> None:
+    def _hand_over(self, order: Order, given: Given, frame_seconds: float, deadline: float | None) -> None:
         try:
-            self._send_input(task, given)
+            self._send_input(order, given)
             left = _seconds_left(frame_seconds, deadline)
             self._link.settimeout(left or _NEXT_TO_NOTHING_S)
             if not isinstance(receive_message(self._link), Accepted):
@@ -110,21 +127,23 @@ class Child:
                 raise GaveUpError from None
             raise DiedIdleError from None
 
-    def _send_input(self, task: Task, given: Given) -> None:
+    def _send_input(self, order: Order, given: Given) -> None:
         self.wait_ready()
         self._link.settimeout(_TRANSFER_S)
-        send_message(self._link, Order(task, given.descriptor is not None))
+        send_message(self._link, order)
         if given.descriptor is not None:
             socket.send_fds(self._link, [b"\0"], [given.descriptor])
         else:
             send_bytes(self._link, given.data)
 
-    def _await_answer(self, frame_seconds: float, deadline: float | None) -> Done | Failed:
+    def _await_answer(self, frame_seconds: float, deadline: float | None, heard: Heard | None) -> Done | Failed:
         while True:
             left = _seconds_left(frame_seconds, deadline)
             message = self._receive(left, gave_up=left < frame_seconds, frame_seconds=frame_seconds)
             if isinstance(message, Done | Failed):
                 return message
+            if heard is not None and isinstance(message, Tick):
+                heard(*_counted(message))
 
     def _receive(self, left: float, *, gave_up: bool, frame_seconds: float) -> Any:
         try:
@@ -154,6 +173,13 @@ class Child:
             self._process.kill()
             self._process.wait()
         self._link.close()
+
+
+def _counted(tick: Tick) -> tuple[int, int]:
+    """How many frames of how many, whatever a child that was taken over says."""
+    if not isinstance(tick.index, int) or not isinstance(tick.total, int) or tick.total < 1:
+        raise WorkerDiedError("the decoder child sent what no child sends")
+    return max(0, min(tick.index, tick.total)), tick.total
 
 
 def _seconds_left(frame_seconds: float, deadline: float | None) -> float:

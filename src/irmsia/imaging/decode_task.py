@@ -18,7 +18,9 @@ from irmsia.imaging.read import Reading, inspect, read_image
 from irmsia.imaging.render import render_grey, render_seen, to_uint8
 from irmsia.imaging.types import FrameGeometry, Image, ImageInfo
 
-Tick = Callable[[int], None]
+Tick = Callable[[int, int], None]
+"""Hears how many frames are decoded, and of how many; all of them: what is left is preprocessing."""
+
 FrameRule = EvenlySpaced | OneFrame
 
 
@@ -67,7 +69,7 @@ class PrepareTask:
         for image in reading.images(self.frames, tick):
             decoded = time.perf_counter()
             index = image.indices[0]
-            tick(index)
+            tick(index + 1, image.info.shape[0] if image.info.shape is not None else 1)
             seen = self.spec.picture(image, index)
             prepared.append(self.spec.apply_to(seen, index))
             if self.with_picture and shown is None:
@@ -108,7 +110,7 @@ class Task(Protocol):
     """Anything a child can do with an input; picklable, its result of plain types of the imaging package."""
 
     def run(self, data: memoryview, limits: ReadLimits, key: bytes | None, tick: Tick) -> Any:
-        """Do it; call ``tick`` with each frame's number as it begins."""
+        """Do it; call ``tick`` as each frame begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,11 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One task; the input follows as bytes, or as a file descriptor where ``by_descriptor``."""
+    """One task; the input follows as bytes, or as a file descriptor where ``by_descriptor``.
+
+    ``told``: somebody wants to hear at once that all frames are decoded.
+    """
 
     task: Task
     by_descriptor: bool
+    told: bool = False

@@ -45,9 +45,10 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """The child is alive and at frame ``index``."""
+    """The child is alive; ``index`` frames of ``total`` are decoded."""
 
     index: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from irmsia.errors import (
     WorkerDiedError,
 )
 from irmsia.imaging.decode_input import Given, Source, digest_input, open_input
-from irmsia.imaging.decode_process import Child, DiedIdleError, GaveUpError
+from irmsia.imaging.decode_process import Child, DiedIdleError, GaveUpError, Heard
 from irmsia.imaging.decode_task import (
     FrameRule,
     InspectTask,
@@ -88,6 +88,7 @@ class DecoderPool:
         frames: FrameRule | None = None,
         with_picture: bool = False,
         deadline: float | None = None,
+        heard: Heard | None = None,
     ) -> PreparedInput:
         """Read a file and preprocess its frames, at most 64 evenly spaced ones unless ``frames`` says otherwise.
 
@@ -97,6 +98,7 @@ class DecoderPool:
             frames: which frames.
             with_picture: also give the first of them as a grey picture.
             deadline: `time.monotonic` by which the answer is of use.
+            heard: is told how many frames are decoded, and of how many; not of every one.
 
         Raises:
             InputError: the bytes cannot be read; QuarantinedError: they killed two children before.
@@ -106,7 +108,7 @@ class DecoderPool:
             OverloadedError: this process lacks descriptors or memory to start a child or to take its answer.
         """
         task = PrepareTask(spec, frames or EvenlySpaced(), with_picture)
-        return self._expect(PreparedInput, self.run(task, source, deadline=deadline))
+        return self._expect(PreparedInput, self.run(task, source, deadline=deadline, heard=heard))
 
     def inspect(self, source: Source, *, deadline: float | None = None) -> ImageInfo:
         """All that is known of a file. Errors are within and not raised, but for CancelledError of a closed pool."""
@@ -130,14 +132,14 @@ class DecoderPool:
         task = RenderTask(frame, voi or VoiSpec(), clahe)
         return self._expect(Rendered, self.run(task, source, deadline=deadline))
 
-    def run(self, task: Task, source: Source, *, deadline: float | None = None) -> Any:
+    def run(self, task: Task, source: Source, *, deadline: float | None = None, heard: Heard | None = None) -> Any:
         """Have a child run any task of `irmsia.imaging.decode_task` on an input. Raises what `prepare` raises."""
         with open_input(source, self._limits) as given, self._slot(deadline):
             self._deaths.check(given)
             for _ in range(_IDLE_DEATHS):
                 child = self._take()
                 try:
-                    return self._attempt(child, task, given, deadline)
+                    return self._attempt(child, task, given, deadline=deadline, heard=heard)
                 except DiedIdleError:
                     continue
                 finally:
@@ -176,9 +178,9 @@ class DecoderPool:
             raise InternalError("a decoder child answered something else")
         return result
 
-    def _attempt(self, child: Child, task: Task, given: Given, deadline: float | None) -> Any:
+    def _attempt(self, child: Child, task: Task, given: Given, *, deadline: float | None, heard: Heard | None) -> Any:
         try:
-            return child.run(task, given, frame_seconds=self._limits.frame_seconds, deadline=deadline)
+            return child.run(task, given, frame_seconds=self._limits.frame_seconds, deadline=deadline, heard=heard)
         except GaveUpError:
             raise TimedOutError("the deadline passed while the image was read") from None
         except (TimedOutError, WorkerDiedError):

@@ -25,7 +25,7 @@ from irmsia.imaging.recognise import recognise
 from irmsia.imaging.types import Failure, Image, ImageFormat, ImageInfo, Interpretation
 
 FrameChoice = Callable[[int], Sequence[int]]
-Progress = Callable[[int], None]
+Progress = Callable[[int, int], None]
 
 
 def read_image(
@@ -167,7 +167,7 @@ class Reading:
         frames = iter(source.frames)
         for index in range(source.total):
             if progress is not None:
-                progress(index)
+                progress(index, source.total)
             frame = next(frames)
             self._learn_frame(frame, source.total, held)
             digests.append(frame_digest(frame))

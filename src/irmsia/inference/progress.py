@@ -31,6 +31,10 @@ class ProgressReport:
         self._hear = hear
         self._last = (Stage.RECEIVED, 0.0)
 
+    def tell_decoded(self, frames: int, total: int) -> None:
+        """Say that so many frames of ``total`` are decoded; after the last one they are only preprocessed."""
+        self.tell(*((Stage.DECODING, frames / total) if frames < total else (Stage.PREPROCESSING, 0.0)))
+
     def tell(self, stage: Stage, share: float = 0.0) -> None:
         """Say that ``share`` (0..1) of ``stage`` is done; what is not news is not said.
 

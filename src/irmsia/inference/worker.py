@@ -43,8 +43,12 @@ class Decoder(Protocol):
         frames: FrameRule,
         with_picture: bool = False,
         deadline: float | None = None,
+        heard: Callable[[int, int], None] | None = None,
     ) -> PreparedInput:
-        """Read ``source``, preprocess the frames of that rule; raises the leaves of `InputError` and `ServiceError`."""
+        """Read ``source``, preprocess the frames of that rule; raises the leaves of `InputError` and `ServiceError`.
+
+        ``heard`` is told how many frames are decoded, and of how many; all of them: the rest is preprocessing.
+        """
         ...
 
     def digest(self, source: bytes | Path) -> str | None:
@@ -121,7 +125,14 @@ class Worker:
         check_request(request, model)
         self._check(ticket)
         ticket.progress.tell(Stage.DECODING)
-        prepared = self._prepare(request, model, EvenlySpaced(), with_picture=request.overlay)
+        prepared = self._decoder.prepare(
+            request.source,
+            model.bundle.manifest.preprocessing,
+            frames=EvenlySpaced(),
+            with_picture=request.overlay,
+            deadline=request.deadline,
+            heard=ticket.progress.tell_decoded if request.progress is not None else None,
+        )
         read()
         ticket.progress.tell(Stage.PREPROCESSING, 1.0)
         ticket.check()
@@ -139,16 +150,11 @@ class Worker:
 
     def _show(self, ticket: Ticket, model: ReadyModel, prepared: PreparedInput, frame: int) -> NDArray[np.uint8] | None:
         self._check(ticket)
-        again = self._prepare(ticket.request, model, OneFrame(frame), with_picture=True)
+        source, spec, deadline = ticket.request.source, model.bundle.manifest.preprocessing, ticket.request.deadline
+        again = self._decoder.prepare(source, spec, frames=OneFrame(frame), with_picture=True, deadline=deadline)
         if again.info.input_sha256 != prepared.info.input_sha256:
             raise NotReadableError("the file changed while it was read")
         return again.picture
-
-    def _prepare(
-        self, request: DiagnoseRequest, model: ReadyModel, frames: FrameRule, *, with_picture: bool
-    ) -> PreparedInput:
-        spec, deadline = model.bundle.manifest.preprocessing, request.deadline
-        return self._decoder.prepare(request.source, spec, frames=frames, with_picture=with_picture, deadline=deadline)
 
     def _check(self, ticket: Ticket) -> None:
         """Raise when nobody wants the answer any more."""
