@@ -19,7 +19,7 @@ from grpc import aio
 from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
 from irmsia.errors import InvalidRequestError, LimitExceededError, OverloadedError, TimedOutError, UnavailableError
 from irmsia.findings.summary import summarise, summarise_numbered
-from irmsia.inference.protocol import InferenceService, Priority
+from irmsia.inference.protocol import DiagnoseRequest, InferenceService, Priority
 from irmsia.server.admission import Admission
 from irmsia.server.grpc.answering import answer, check_content, request_of
 from irmsia.server.grpc.config import GrpcServerConfig
@@ -82,14 +82,16 @@ class DiagnoseBatch:
         room = _Room(self._config.batch_places, self._config.image_bytes)
         answers: list[Diagnosis] = [Diagnosis()] * len(items)
 
-        async def answer_one(index: int, item: pb.DiagnoseDicomRequest) -> None:
-            with room.leaving(len(item.content)):
-                answers[index] = await _answer_item(self._service, item, client=client, deadline=deadline)
+        async def answer_one(index: int, request: DiagnoseRequest, size: int) -> None:
+            with room.leaving(size):
+                answers[index] = await _answer_item(self._service, request, deadline)
 
         async with _together() as tasks:
             for index, item in enumerate(items):
-                await room.enter(len(item.content))
-                tasks.create_task(answer_one(index, item))
+                await room.free()
+                request, size = _request_of(item, client, deadline)
+                await room.enter(size)
+                tasks.create_task(answer_one(index, request, size))
         return answers
 
 
@@ -115,21 +117,21 @@ class _StreamCall:
         """Take images in while there is room, answer each, sum up."""
         async with _together() as tasks:
             while (message := await self._read()) is not None:
-                await self._room.enter(len(message.item.content))
-                tasks.create_task(self._answer_one(len(self._ids) - 1, message))
-                del message  # else the image would stay while the next one is waited for
+                request, size = _request_of(message.item, self._client, self._deadline)
+                name = message.id
+                del message  # it holds the image once more
+                await self._room.enter(size)
+                tasks.create_task(self._answer_one(name, request, index=len(self._ids) - 1, size=size))
+                del request  # else the image would stay while the next one is waited for
         summary = summary_to_message(summarise_numbered(self._slim))
         await self._write(pb.DiagnoseBatchStreamResponse(summary=summary))
 
-    async def _answer_one(self, index: int, message: pb.DiagnoseBatchStreamRequest) -> None:
-        size = len(message.item.content)
+    async def _answer_one(self, name: str, request: DiagnoseRequest, *, index: int, size: int) -> None:
         with self._room.leaving(size):
             async with _held(self._admission, size):
-                diagnosis = await _answer_item(
-                    self._service, message.item, client=self._client, deadline=self._deadline
-                )
+                diagnosis = await _answer_item(self._service, request, self._deadline)
             self._slim.append((index, _slim(diagnosis)))
-            response = pb.BatchAnswer(id=message.id, diagnosis=diagnosis_to_message(diagnosis))
+            response = pb.BatchAnswer(id=name, diagnosis=diagnosis_to_message(diagnosis))
             await self._write(pb.DiagnoseBatchStreamResponse(answer=response))
 
     async def _write(self, message: pb.DiagnoseBatchStreamResponse) -> None:
@@ -220,24 +222,33 @@ class _Room:
         await self._event.wait()
 
 
-async def _answer_item(
-    service: InferenceService, item: pb.DiagnoseDicomRequest, *, client: str, deadline: float
-) -> Diagnosis:
+def _request_of(item: pb.DiagnoseDicomRequest, client: str, deadline: float) -> tuple[DiagnoseRequest, int]:
+    """What an item asks, and the bytes of its image; each look at the message's own copies them."""
+    content = item.content
+    limit = deadline if math.isfinite(deadline) else None
+    return request_of(item, content, client=client, deadline=limit, priority=Priority.BATCH), len(content)
+
+
+async def _answer_item(service: InferenceService, request: DiagnoseRequest, deadline: float) -> Diagnosis:
     """The answer, or the failure as an answer: one bad image never fails its batch."""
     try:
-        check_content(item.content)
-        limit = deadline if math.isfinite(deadline) else None
-        request = request_of(item, item.content, client=client, deadline=limit, priority=Priority.BATCH)
-        while True:
-            try:
-                return await answer(service, request, deadline)
-            except OverloadedError as full:
-                if time.monotonic() >= deadline:
-                    raise
-                await asyncio.sleep(min(max(full.retry_after_s, _SHORTEST_WAIT_S), _LONGEST_WAIT_S))
+        if isinstance(request.source, bytes):
+            check_content(request.source)
+        return await _answer_in_time(service, request, deadline)
     except Exception as failure:  # noqa: BLE001 - the edge of an item: logged without its text, it fails alone
         error = typed("DiagnoseBatch item", failure)
-        return Diagnosis(input=item.input if item.HasField("input") else None, error=Problem(error.code, error.message))
+        return Diagnosis(input=request.input, error=Problem(error.code, error.message))
+
+
+async def _answer_in_time(service: InferenceService, request: DiagnoseRequest, deadline: float) -> Diagnosis:
+    """`answer`, tried until the queue has room."""
+    while True:
+        try:
+            return await answer(service, request, deadline)
+        except OverloadedError as full:
+            if time.monotonic() >= deadline:
+                raise
+            await asyncio.sleep(min(max(full.retry_after_s, _SHORTEST_WAIT_S), _LONGEST_WAIT_S))
 
 
 @asynccontextmanager
