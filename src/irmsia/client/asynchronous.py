@@ -37,7 +37,7 @@ STREAM_ABOVE_BYTES = 10_000_000
 _ALONE_S = 300.0
 """For an image of a batch that is too large for one message."""
 
-_QUICK_BYTES = MIB
+_QUICK_BYTES = 64 * 1024
 """Up to here bytes are hashed and joined where they are; more would hold the event loop up."""
 
 
