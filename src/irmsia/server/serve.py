@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -116,7 +117,8 @@ async def open_doors(
     async with contextlib.AsyncExitStack() as stack:
         uploads = _uploads(config, home)
         stack.push_async_callback(uploads.close)
-        grpc = DiagnosticServer(service, config, uploads, admission=admission)
+        observed = None if http is None else partial(http.metrics.requested, "grpc")
+        grpc = DiagnosticServer(service, config, uploads, admission=admission, observed=observed)
         private = stack.enter_context(_private_address()) if http is not None and config.tls is not None else None
         await grpc.start(private=private)
         stack.push_async_callback(grpc.drain, 0)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from irmsia.client import DicomDiagnosticClient
 from irmsia.errors import OverloadedError
 from irmsia.findings.types import Diagnosis, Problem, Reason, Timings
 from irmsia.inference.protocol import DiagnoseRequest, Priority
 from irmsia.server.metrics import Metrics
 from tests.server.http.doors import open_both
-from tests.server.scripted import make_answer
+from tests.server.scripted import ScriptedService, make_answer
 
 CANARY = "DOE-JANE"
 
@@ -37,6 +38,22 @@ def test_requests_are_counted_by_route(tmp_path: Path) -> None:
     assert found["irmsia_ready", ()] == 1
     assert CANARY not in text
     assert next(labels for name, labels in found if name == "irmsia_model_info")[1] == ("name", "starter")
+
+
+def test_grpc_calls_are_counted(tmp_path: Path) -> None:
+    """Each call under its name with the name of its status."""
+
+    def script(request: DiagnoseRequest) -> Diagnosis:
+        return make_answer(request) if request.source == b"image" else Diagnosis(error=Problem("TRUNCATED", "short"))
+
+    with open_both(tmp_path, ScriptedService(script)) as doors:
+        with DicomDiagnosticClient(f"127.0.0.1:{doors.doors.grpc.port}") as client:
+            client.health_check()
+            client.diagnose_dicom(b"image")
+            client.diagnose_dicom(b"other", raise_errors=False)
+        found = _samples(doors.client.get("/metrics").text)
+    for call, status in (("HealthCheck", "OK"), ("DiagnoseDicom", "OK"), ("DiagnoseDicom", "INVALID_ARGUMENT")):
+        assert found["irmsia_requests_total", (("call", call), ("code", status), ("door", "grpc"))] == 1
 
 
 def test_what_the_engine_says() -> None:

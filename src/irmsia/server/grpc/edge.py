@@ -38,6 +38,30 @@ T = TypeVar("T", bound=Message | None)
 M = TypeVar("M", bound=Message)
 
 
+Observed = Callable[[str, str, float], None]
+"""Hears of every call that is over: its name, the name of its status, and the seconds it took."""
+
+_STATUS_NAMES = {status.value[0]: status.name for status in grpc.StatusCode}
+
+
+def watch(call: str, observed: Observed, context: Any) -> None:
+    """Tell ``observed`` when the call of ``context`` is over."""
+    began = time.monotonic()
+
+    def over(_: object) -> None:
+        observed(call, _status_name(context), time.monotonic() - began)
+
+    context.add_done_callback(over)
+
+
+def _status_name(context: Any) -> str:
+    """grpc.aio gives the code as a number, as a status, or not at all where all went well."""
+    if context.cancelled():
+        return grpc.StatusCode.CANCELLED.name
+    code = context.code()
+    return code.name if isinstance(code, grpc.StatusCode) else _STATUS_NAMES.get(code or 0, "UNKNOWN")
+
+
 class ItemFailedError(Exception):
     """The image could not be answered: ``answer`` says all that is known of it."""
 

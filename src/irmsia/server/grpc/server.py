@@ -21,6 +21,7 @@ from irmsia.server.address import join_address, listen_address, require_free_por
 from irmsia.server.admission import Admission
 from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.server.grpc.credentials import server_credentials
+from irmsia.server.grpc.edge import Observed
 from irmsia.server.grpc.servicer import DicomDiagnosticServicer
 from irmsia.server.tls import TlsCertificates, TlsFiles
 from irmsia.server.uploads import Uploads
@@ -51,10 +52,12 @@ class DiagnosticServer:
         uploads: Uploads,
         *,
         admission: Admission | None = None,
+        observed: Observed | None = None,
     ) -> None:
         """Raise UnsafeSettingsError for an address that is not loopback without mutual TLS, or for bad TLS files.
 
         ``uploads`` stays the caller's to close; the server lets them expire. ``admission``: null for one of its own.
+        ``observed`` hears of every call that is over.
         """
         self.host = listen_address(config.host, config.tls)
         self.port = 0
@@ -66,7 +69,9 @@ class DiagnosticServer:
         self._server = aio.server(options=_options(config))
         self._uploads = uploads
         self._tasks: list[asyncio.Task[None]] = []
-        servicer = DicomDiagnosticServicer(service, config, admission=self._admission, uploads=uploads)
+        servicer = DicomDiagnosticServicer(
+            service, config, admission=self._admission, uploads=uploads, observed=observed
+        )
         self._server.add_generic_rpc_handlers((servicer.handler(),))
         add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server)

@@ -19,7 +19,7 @@ from irmsia.server.admission import Admission
 from irmsia.server.grpc.answering import answer, check_content, request_of
 from irmsia.server.grpc.batch import DiagnoseBatch
 from irmsia.server.grpc.config import GrpcServerConfig
-from irmsia.server.grpc.edge import ItemFailedError, client_of, guarded, parsed
+from irmsia.server.grpc.edge import ItemFailedError, Observed, client_of, guarded, parsed, watch
 from irmsia.server.grpc.receiving import receive_one
 from irmsia.server.grpc.stream import DiagnoseStream
 from irmsia.server.uploads import Uploads
@@ -33,8 +33,15 @@ class DicomDiagnosticServicer:
     """Translation between the wire and ``service``. `handler` is what a grpc.aio server takes."""
 
     def __init__(
-        self, service: InferenceService, config: GrpcServerConfig, *, admission: Admission, uploads: Uploads
+        self,
+        service: InferenceService,
+        config: GrpcServerConfig,
+        *,
+        admission: Admission,
+        uploads: Uploads,
+        observed: Observed | None = None,
     ) -> None:
+        self._observed = observed
         self._service = service
         self._config = config
         self._admission = admission
@@ -80,7 +87,12 @@ class DicomDiagnosticServicer:
         )
 
     def _guard(self, call: str, work: Callable[[Any], Awaitable[T]]) -> Callable[..., Awaitable[T]]:
-        return partial(guarded, call, self._config.receive_s, work)
+        return partial(guarded, call, self._config.receive_s, partial(self._watched, call, work))
+
+    async def _watched(self, call: str, work: Callable[[Any], Awaitable[T]], context: Any) -> T:
+        if self._observed is not None:
+            watch(call, self._observed, context)
+        return await work(context)
 
     async def _health_check(self, context: Any) -> Message:
         health = await asyncio.to_thread(self._service.health)

@@ -68,6 +68,12 @@ function facts(body) {
   return list;
 }
 
+function listOf(texts) {
+  const list = make("ul", null, "soft");
+  for (const text of texts) list.append(make("li", text));
+  return list;
+}
+
 function picture(body) {
   const overlay = body.explanation && body.explanation.overlay_png;
   if (!overlay) return null;
@@ -94,7 +100,7 @@ function show(body) {
   const text = make("div");
   text.append(facts(body));
   if (body.findings.length) text.append(make("h3", words.findings), findingsTable(body.findings));
-  for (const warning of body.warnings) text.append(make("p", warning.text, "lead"));
+  if (body.warnings.length) text.append(make("h3", words.limits), listOf(body.warnings.map((warning) => warning.text)));
   const drawn = picture(body);
   const pair = make("div", null, drawn ? "pair two" : "pair");
   pair.append(text);
