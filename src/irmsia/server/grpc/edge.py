@@ -57,9 +57,9 @@ def watch(call: str, observed: Observed, context: Any) -> None:
 def _status_name(context: Any) -> str:
     """grpc.aio gives the code as a number, as a status, or not at all where all went well."""
     if context.cancelled():
-        return grpc.StatusCode.CANCELLED.name
+        return "CANCELLED"
     code = context.code()
-    return code.name if isinstance(code, grpc.StatusCode) else _STATUS_NAMES.get(code or 0, "UNKNOWN")
+    return str(code.name) if isinstance(code, grpc.StatusCode) else _STATUS_NAMES.get(code or 0, "UNKNOWN")
 
 
 class ItemFailedError(Exception):
