@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -75,6 +76,37 @@ def test_each_request_is_heard_of_once(bundle: Bundle) -> None:
     assert {id(answer) for answer, _ in listener.answers} == answers
     for answer, _ in listener.answers:
         assert answer.timings_ms is not None and answer.timings_ms.total is not None
+
+
+def test_a_storm_is_refused_and_what_was_admitted_is_answered(bundle: Bundle) -> None:
+    """2,000 requests of forty clients at once: each is refused with a time to wait or answered, and none is lost."""
+    gate, listener = Gate(), Listener()
+    engine = Engine(gate, lambda: bundle, EngineSettings(workers=2, queue=64), observer=listener)
+    engine.start()
+    futures: list[Future[Diagnosis]] = []
+    waits: list[float] = []
+
+    def ask(client: int) -> None:
+        for i in range(50):
+            try:
+                request = DiagnoseRequest(None, PNG, client=str(client), priority=Priority(i % 2))
+                futures.append(engine.submit(request))
+            except OverloadedError as error:
+                waits.append(error.retry_after_s)
+
+    with ThreadPoolExecutor(8) as threads:
+        for done in [threads.submit(ask, client) for client in range(40)]:
+            done.result(WAIT)
+    assert engine.health().waiting <= 64
+    gate.open.set()
+    assert all(future.result(WAIT).error is None for future in futures)
+    engine.close()
+    assert len(futures) + len(waits) == 2000
+    assert waits and min(waits) > 0
+    totals: Counter[str] = Counter()
+    for (what, _, _), count in listener.heard.items():
+        totals[what] += count
+    assert totals == {"admitted": len(futures), "answered": len(futures), "refused": len(waits)}
 
 
 def test_a_listener_that_fails_harms_no_answer(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:

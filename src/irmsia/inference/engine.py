@@ -37,8 +37,8 @@ class Engine:
     Args:
         decoder: reads and prepares images; called from every worker at once, and closed by whoever made it.
         load: gives the bundle; called once, on a thread of its own, by `start`.
-        settings: workers and queue.
-        make: compiles a bundle for that many workers; null: in the settings' precision, whether proven
+        settings: the execution plan (`irmsia.inference.plan`) and how many requests may wait.
+        make: compiles a bundle for that plan; null: in the settings' precision, whether proven
             or not (auto: f32).
         observer: hears of every request; null: nobody does.
     """
