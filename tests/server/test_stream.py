@@ -276,6 +276,21 @@ def test_admission_comes_before_any_byte() -> None:
         assert diagnosed(inside.rest()).rule == 8
 
 
+def test_idle_streams_leave_room_for_others() -> None:
+    """L2: calls that open a stream and say no more never take the last places: a single image is answered."""
+    limits = AdmissionLimits(calls=4, streams=3)
+    with open_door(config=GrpcServerConfig(port=0, admission=limits)) as door, Wire(door) as wire:
+        idle = [Upload(wire) for _ in range(3)]
+        for upload in idle:
+            upload.open()
+        assert Upload(wire).failure() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+        assert wire.diagnose(content=b"image").rule == 8
+        idle[0].send(0, b"image", last=True)
+        assert diagnosed(idle[0].rest()).rule == 8
+        until(lambda: door.server._admission.calls == 2)
+        assert Upload(wire).open().received == 0
+
+
 @pytest.mark.parametrize("paced", [False, True], ids=["silent", "byte by byte"])
 def test_slow_senders(paced: bool) -> None:
     """L2: who sends nothing, or single bytes in a trickle, is turned away in time; the upload stays."""

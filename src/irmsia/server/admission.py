@@ -18,12 +18,14 @@ MIB = 1024 * 1024
 class AdmissionLimits:
     """How much may be inside at once, by all doors together.
 
-    ``calls``: requests for an answer, those that still come in among them. ``receivers``, ``slow_receivers``: whole
-    messages that come in at once, quickly and slowly. ``held_bytes``: sum of the images in memory that wait for an
-    answer. ``retry_after_s``: seconds told to who was turned away.
+    ``calls``: requests for an answer, those that still come in among them. ``streams``: calls among them that take in
+    message after message, and so may sit idle. ``receivers``, ``slow_receivers``: whole messages that come in at once,
+    quickly and slowly. ``held_bytes``: sum of the images in memory that wait for an answer. ``retry_after_s``: seconds
+    told to who was turned away.
     """
 
     calls: int = 256
+    streams: int = 192
     receivers: int = 4
     slow_receivers: int = 12
     held_bytes: int = 256 * MIB
@@ -36,6 +38,7 @@ class Admission:
     def __init__(self, limits: AdmissionLimits | None = None) -> None:
         self._limits = limits = limits or AdmissionLimits()
         self._calls = 0
+        self._streams = 0
         self._bytes = 0
         self._stopping = self._closed = False
         self._closed_at = 0.0
@@ -64,8 +67,8 @@ class Admission:
         """Bytes of the images inside."""
         return self._bytes
 
-    def enter(self) -> None:
-        """Let one call in; `leave` must follow when the call is over, its reply sent.
+    def enter(self, *, stream: bool = False) -> None:
+        """Let one call in; `leave` must follow when it is over, its reply sent. ``stream``: one that may sit idle.
 
         Raises:
             OverloadedError: as many are inside as may be.
@@ -74,14 +77,16 @@ class Admission:
         if self._closed:
             self._last_turned_away = time.monotonic()
             raise UnavailableError("the server is stopping")
-        if self._calls >= self._limits.calls:
+        if self._calls >= self._limits.calls or (stream and self._streams >= self._limits.streams):
             raise OverloadedError("too many requests at once", self._limits.retry_after_s)
         self._calls += 1
+        self._streams += stream
         self._idle.clear()
 
-    def leave(self) -> None:
+    def leave(self, *, stream: bool = False) -> None:
         """One call is over."""
         self._calls -= 1
+        self._streams -= stream
         if self._calls == 0:
             self._idle.set()
 

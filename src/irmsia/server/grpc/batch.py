@@ -65,8 +65,8 @@ class DiagnoseBatch:
 
     async def answer_stream(self, context: Any) -> None:
         """Images as they come, answers as they are ready; raises what `guarded` makes a status of."""
-        self._admission.enter()
-        context.add_done_callback(lambda _: self._admission.leave())
+        self._admission.enter(stream=True)
+        context.add_done_callback(lambda _: self._admission.leave(stream=True))
         await _StreamCall(context, self._service, self._config, admission=self._admission).answer_all()
 
     def _items_of(self, data: bytes) -> list[pb.DiagnoseDicomRequest]:

@@ -47,8 +47,8 @@ class DiagnoseStream:
 
     async def answer_call(self, context: Any) -> None:
         """One call, from its first message to its answer; raises what `guarded` makes a status of."""
-        self._admission.enter()
-        context.add_done_callback(lambda _: self._admission.leave())  # over only when the reply is out
+        self._admission.enter(stream=True)
+        context.add_done_callback(lambda _: self._admission.leave(stream=True))  # over only when the reply is out
         limit = context.time_remaining()
         call = _Call(context, self._config, math.inf if limit is None else time.monotonic() + limit)
         opened = await call.receive_open()
