@@ -271,17 +271,19 @@ def test_another_server_at_the_address() -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["", "host", "host:", ":50051", "host:port", "host:0", "host:65536", "unix:/tmp/s:1", "a b:1", "::1:50051"],
+    ["", "host", "host:", ":50051", "host:port", "host:0", "host:65536", "unix:s", "a b:1", "::1:50051"],
 )
 def test_targets_that_are_none(target: str) -> None:
-    """A server is named HOST:PORT."""
+    """Anything else names no server."""
     with pytest.raises(InvalidRequestError):
         DicomDiagnosticClient(target)
 
 
-@pytest.mark.parametrize("target", ["127.0.0.1:50051", "localhost:1", "[::1]:50051", "host.example:65535"])
+@pytest.mark.parametrize(
+    "target", ["127.0.0.1:50051", "localhost:1", "[::1]:50051", "host.example:65535", "unix:/tmp/s"]
+)
 def test_targets(target: str) -> None:
-    """Names, addresses and bracketed IPv6 addresses are."""
+    """Names, addresses, bracketed IPv6 addresses and sockets by their absolute paths are."""
     assert check_target(target) == target
 
 

@@ -129,6 +129,14 @@ def test_twenty_cuts_give_one_digest(door: PeerDoor, tmp_path: Path, seed: int) 
     assert kept[-1] > sum(budgets) / 4
 
 
+def test_cuts_before_anything_is_kept(door: PeerDoor) -> None:
+    """A connection that breaks before the first acknowledgement is one of the tries, no more."""
+    cutter = door.cutter([100, 150])
+    with DicomDiagnosticClient(cutter.target, retry=RetryPolicy(unavailable=3, pause_s=0.001)) as client:
+        assert _digest(client.diagnose_dicom_stream(IMAGE, chunk_bytes=CHUNK)) == DIGEST
+    assert cutter.cuts == 2
+
+
 def test_it_gives_up_where_nothing_gets_further(door: PeerDoor) -> None:
     """So many cuts in a row without a kept chunk end it as UNAVAILABLE, and a deadline ends it as well."""
     cutter = door.cutter([300] * 1000)

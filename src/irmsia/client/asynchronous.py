@@ -22,11 +22,11 @@ from irmsia.client.calls import (
     make_request,
     read_answer,
 )
-from irmsia.client.retry import CallFailed, Deadline, RetryPolicy
+from irmsia.client.retry import CallFailed, Deadline, RetryPolicy, Tries
 from irmsia.client.servers import CLOSED, Server, Servers, once
 from irmsia.client.sources import OpenSource, Source, shown_name
 from irmsia.client.tls import read_credentials
-from irmsia.client.upload import MIB, ProgressCallback, Upload, send_upload
+from irmsia.client.upload import MIB, ProgressCallback, Upload
 from irmsia.errors import CancelledError, InvalidRequestError, IrmsiaError, TimedOutError, UnavailableError
 from irmsia.wire import Diagnosis, ModelInfo, ServiceHealth
 from irmsia.wire.proto import health_from_message, models_from_message
@@ -198,7 +198,7 @@ class AsyncDicomDiagnosticClient:
                         policy=self._retry,
                         progress=progress,
                     )
-                    message = await send_upload(upload, self._servers, deadline, once(self._retry))
+                    message = await upload.answer(deadline)
                 else:
                     message = await self._send(opened, options, deadline)
             return read_answer(message, shown)
@@ -267,7 +267,7 @@ class AsyncDicomDiagnosticClient:
                 metadata=(("irmsia-idempotency-key", key),),
             )
 
-        return await self._servers.run(work, deadline, self._retry)
+        return await self._servers.run(work, deadline, Tries(self._retry))
 
     async def _small(self, call: str, reply: Any, timeout: float | None, policy: RetryPolicy) -> Any:
         deadline = Deadline(timeout)
@@ -276,7 +276,7 @@ class AsyncDicomDiagnosticClient:
             return await self._servers.unary(server, call, b"", reply, timeout=deadline.left())
 
         try:
-            return await self._servers.run(work, deadline, policy)
+            return await self._servers.run(work, deadline, Tries(policy))
         except CallFailed as failure:
             raise failure.error from None
 

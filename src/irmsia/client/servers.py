@@ -117,13 +117,13 @@ class Servers:
             return min(here, key=lambda server: (server.outstanding, server.last_asked))
         return None if avoid else min(self.all, key=lambda server: server.out_until)
 
-    async def run(self, work: Callable[[Server], Awaitable[T]], deadline: Deadline, policy: RetryPolicy) -> T:
+    async def run(self, work: Callable[[Server], Awaitable[T]], deadline: Deadline, tries: Tries) -> T:
         """What ``work`` gives with one of the servers, tried again where that is safe.
 
         Raises:
             CallFailed: it failed, and no try is left or none would help.
         """
-        tries, avoid, failed = Tries(policy), set[Server](), CallFailed(UnavailableError("no server was asked"))
+        avoid, failed = set[Server](), CallFailed(UnavailableError("no server was asked"))
         while True:
             server = self.pick(avoid)
             if server is None:

@@ -56,7 +56,7 @@ class Upload:
         self._source = source
         self._options = options
         self._chunk_bytes = chunk_bytes
-        self._policy = policy
+        self._tries = Tries(policy)
         self._progress = progress
         self._told = (0, 0.0, -1)
         self._server: Server | None = None
@@ -64,15 +64,18 @@ class Upload:
         self._kept = 0
         self._opened = False
 
-    async def send(self, server: Server, deadline: Deadline) -> pb.Diagnosis:
-        """The answer of ``server``. What it keeps already is not sent again, however often the connection is cut.
+    async def answer(self, deadline: Deadline) -> pb.Diagnosis:
+        """The answer of one server, or of another when that one is gone.
 
         Raises:
             CallFailed: it failed for good, or so many times without getting further as the policy says.
         """
+        return await self._servers.run(lambda server: self._send(server, deadline), deadline, self._tries)
+
+    async def _send(self, server: Server, deadline: Deadline) -> pb.Diagnosis:
+        """The answer of ``server``. What it keeps already is not sent again, however often the connection is cut."""
         if server is not self._server:
             self._server, self._id, self._kept = server, None, 0
-        tries = Tries(self._policy)
         while True:
             before, resumed = self._kept, self._id is not None
             try:
@@ -80,10 +83,10 @@ class Upload:
             except CallFailed as failure:
                 failed = failure if not (resumed and self._is_lost(failure)) else self._begin_again()
             if self._kept > before:
-                tries.progressed()
+                self._tries.progressed()
             if self._id is None and not resumed:  # nothing is kept here: any other server will do as well
                 raise failed
-            pause = tries.pause_after(failed.error)
+            pause = self._tries.pause_after(failed.error)
             if pause is None or not deadline.allows(pause):
                 raise failed
             await self._servers.pause(pause)
@@ -180,8 +183,3 @@ class Upload:
             self._told = now
             name = pb.Stage.Name(now[0]).removeprefix("STAGE_")
             self._progress(StreamProgress(name, now[1], now[2], self._source.size))
-
-
-async def send_upload(upload: Upload, servers: Servers, deadline: Deadline, policy: RetryPolicy) -> pb.Diagnosis:
-    """The answer to ``upload`` from one server, or from another when that one is gone."""
-    return await servers.run(lambda server: upload.send(server, deadline), deadline, policy)
