@@ -6,22 +6,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import IO, Annotated, Any, NoReturn
 
 import typer
 
 from irmsia.cli.consoles import fail, make_console, note
 from irmsia.errors import IrmsiaError
-
-if TYPE_CHECKING:
-    from irmsia.server.run_file import RunningServer
 
 EXAMPLE = """Examples:
 
@@ -41,6 +38,9 @@ TongueOption = Annotated[
     Tongue | None, typer.Option("--language", help="English or French. [dim]Default: that of the environment[/dim]")
 ]
 _USAGE: Any = typer.BadParameter.__base__  # UsageError, which typer does not export
+_INTERRUPTED = 130
+_TAKES_REQUESTS = "serving "
+"""So begins what `irmsia serve` says on standard error when it takes requests."""
 _GRACE_S = 40.0
 """Longer than a server takes to finish admitted work, unless its settings say otherwise."""
 
@@ -72,16 +72,21 @@ FOLDER = Said("Folder to write to, Enter for {default}: ", "Dossier de sortie, E
 class Menu:
     """What the entries work with: the commands, the language, a folder for phantoms, the server that was started."""
 
-    def __init__(self, command: Callable[[list[str]], None], tongue: Tongue, folder: Path) -> None:
+    def __init__(self, command: Callable[[list[str]], object], tongue: Tongue, folder: Path) -> None:
         self.tongue = tongue
         self.folder = folder
         self._command = command
-        self._server: subprocess.Popen[bytes] | None = None
+        self._server: subprocess.Popen[str] | None = None
 
     def run(self, *arguments: str) -> None:
-        """Run a command as if it had been typed; its failure is one line, and the menu goes on."""
+        """Run a command as if it had been typed; its failure is one line, and the menu goes on.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C ended it.
+        """
         try:
-            self._command(list(arguments))
+            if self._command(list(arguments)) == _INTERRUPTED:
+                raise KeyboardInterrupt
         except IrmsiaError as error:
             fail(error.code, error.message)
         except _USAGE as error:
@@ -100,19 +105,23 @@ class Menu:
         return str(Path(self._phantoms(4)[0]).parent)
 
     def start_server(self) -> None:
-        """Start a server as a child that ends with this process, and wait until it takes requests."""
+        """Start a server as a child that ends with this process, and wait until it says that it takes requests."""
         if self._server is not None and self._server.poll() is None:
             note(RUNS.in_(self.tongue))
             return
         note(WAIT.in_(self.tongue))
         command = [sys.executable, "-m", "irmsia.cli.attached", "serve"]
         # In a session of its own, so that Ctrl-C in the terminal reaches the menu alone.
-        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-        while self._own_server() is None:
-            if self._server.poll() is not None:
-                fail("UNAVAILABLE", LOST.in_(self.tongue))
+        self._server = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
+        )
+        assert self._server.stderr is not None
+        for line in self._server.stderr:
+            _pass_on(line)
+            if line.startswith(_TAKES_REQUESTS):
+                threading.Thread(target=_pass_all_on, args=(self._server.stderr,), daemon=True).start()
                 return
-            time.sleep(0.05)
+        fail("UNAVAILABLE", LOST.in_(self.tongue))
 
     def server(self) -> tuple[str, ...]:
         """The options that name the server that runs here; none where none runs, so that this process answers."""
@@ -132,13 +141,6 @@ class Menu:
             self._server.kill()
             self._server.wait()
 
-    def _own_server(self) -> RunningServer | None:
-        from irmsia.app.configure import read_settings
-        from irmsia.server.run_file import list_running
-
-        pid = self._server.pid if self._server is not None else None
-        return next((server for server in list_running(read_settings().home) if server.pid == pid), None)
-
     def _phantoms(self, count: int) -> list[str]:
         from irmsia.imaging.phantoms import QA_SEEDS, make_phantom
 
@@ -148,6 +150,15 @@ class Menu:
         for phantom in made:
             (folder / phantom.name).write_bytes(phantom.data)
         return [str(folder / phantom.name) for phantom in made]
+
+
+def _pass_on(line: str) -> None:
+    note(line.rstrip())
+
+
+def _pass_all_on(lines: IO[str]) -> None:
+    for line in lines:
+        _pass_on(line)
 
 
 def _simple(menu: Menu) -> None:
@@ -200,8 +211,9 @@ def menu(context: typer.Context, language: TongueOption = None) -> None:
     """
     root = context.find_root().command
 
-    def command(arguments: list[str]) -> None:
-        root.main(arguments, prog_name="irmsia", standalone_mode=False)
+    def command(arguments: list[str]) -> object:
+        """The exit code where the command ends with one; typer gives back that of Ctrl-C too, older ones raise Abort."""
+        return root.main(arguments, prog_name="irmsia", standalone_mode=False)
 
     tongue = language or _tongue_of_environment()
     with (
