@@ -212,7 +212,7 @@ def menu(context: typer.Context, language: TongueOption = None) -> None:
     root = context.find_root().command
 
     def command(arguments: list[str]) -> object:
-        """The exit code where the command ends with one; typer gives back that of Ctrl-C too, older ones raise Abort."""
+        """The exit code; typer gives back that of Ctrl-C, too, where older ones raise Abort."""
         return root.main(arguments, prog_name="irmsia", standalone_mode=False)
 
     tongue = language or _tongue_of_environment()
