@@ -16,7 +16,7 @@ import httpx2
 
 from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
 from irmsia.app.compose import open_service
-from irmsia.findings.types import Diagnosis, Problem
+from irmsia.findings.types import Diagnosis
 from irmsia.inference.protocol import DiagnoseRequest
 from irmsia.settings.tree import Settings
 from irmsia.wire import SERVICE
@@ -42,11 +42,10 @@ class Served:
 
 @dataclass(frozen=True)
 class Door:
-    """One way in. ``tells_all``: what is known of an image that failed travels too, and not its problem alone."""
+    """One way in."""
 
     name: str
     ask: Callable[[Served, Images], Answers]
-    tells_all: bool = True
 
 
 def ask_process(served: Served, images: Images) -> Answers:
@@ -142,7 +141,7 @@ def ask_rest_batch(served: Served, images: Images) -> Answers:
     files = [("files", (name, data)) for name, data in images.items()]
     reply = served.http.post("/api/v1/ai-grpc/diagnose-batch", files=files, data={"heatmap": "true"})
     assert reply.status_code == httpx2.codes.OK, reply.text
-    return dict(zip(images, map(_from_json, reply.json()), strict=True))
+    return dict(zip(images, map(diagnosis_from_json, reply.json()), strict=True))
 
 
 REFERENCE = Door("process", ask_process)
@@ -151,10 +150,10 @@ DOORS = (
     Door("gRPC stream", ask_stream),
     Door("gRPC batch", ask_batch),
     Door("gRPC batch stream", ask_batch_stream),
-    Door("REST upload, then diagnose", ask_rest_upload, tells_all=False),
-    Door("REST dicom/diagnose", ask_rest("/api/v1/dicom/diagnose"), tells_all=False),
-    Door("REST ai-grpc/diagnose", ask_rest("/api/v1/ai-grpc/diagnose"), tells_all=False),
-    Door("REST batch", ask_rest_batch, tells_all=False),
+    Door("REST upload, then diagnose", ask_rest_upload),
+    Door("REST dicom/diagnose", ask_rest("/api/v1/dicom/diagnose")),
+    Door("REST ai-grpc/diagnose", ask_rest("/api/v1/ai-grpc/diagnose")),
+    Door("REST batch", ask_rest_batch),
 )
 
 
@@ -185,15 +184,8 @@ def _answered(call: Callable[[], pb.Diagnosis]) -> Diagnosis:
 
 
 def _replied(reply: httpx2.Response) -> Diagnosis:
+    """The answer, or what a problem tells of the image."""
     if reply.status_code == httpx2.codes.OK:
         return diagnosis_from_json(reply.json())
     assert reply.headers["content-type"].startswith("application/problem+json"), reply.text
-    return _from_json(reply.json())
-
-
-def _from_json(data: Any) -> Diagnosis:
-    """One answer, one item of a batch, or a problem by itself."""
-    if "decision" in data:
-        return diagnosis_from_json(data)
-    problem = data.get("error", data)
-    return Diagnosis(error=Problem(problem["code"], problem.get("detail") or problem.get("message")))
+    return diagnosis_from_json(reply.json()["diagnosis"])
