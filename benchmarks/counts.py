@@ -39,7 +39,7 @@ def _at_most(failures: int, tries: int, share: float) -> float:
 
 def told(failures: int, tries: int) -> str:
     """``0 of 5000 (at most 0.06 %)``."""
-    return f"{failures} of {tries} (at most {100 * upper_bound(failures, tries):.2g} %)"
+    return f"{failures} of {tries} (at most {100 * upper_bound(failures, tries):.3g} %)"
 
 
 @dataclass

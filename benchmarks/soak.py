@@ -148,7 +148,7 @@ def check(streamed: Soak, unary: Soak, lines: Lines) -> None:
     lines.check(f"memory slope at most {SLOPE_MIB} MiB a minute", f"{slope:+.2f}", good=slope <= SLOPE_MIB)
     open_files = streamed.slope(lambda look: look.descriptors)
     counts = [look.descriptors for look in streamed.looks]
-    seen = f"{open_files:+.2f} a minute, {min(counts)} to {max(counts)}"
+    seen = f"{open_files + 0.0:+.2f} a minute, {min(counts)} to {max(counts)}"
     lines.check("descriptors flat", seen, good=abs(open_files) <= DESCRIPTORS_A_MINUTE)
     most = streamed.largest_mib
     beside = f"{most:.0f} MiB (unary beside it: {unary.largest_mib:.0f} MiB)"
