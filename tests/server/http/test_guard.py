@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -177,14 +178,22 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def _read_status(connection: socket.socket) -> int:
+    """The status of one answer, which is read to its end: head and body may come apart."""
+    response = HTTPResponse(connection)
+    response.begin()
+    response.read()
+    return response.status
+
+
 def test_early_answers_reach_who_still_sends(tmp_path: Path) -> None:
     """Who is refused for the size of a body can read why although the body was not taken."""
     with open_both(tmp_path, http=HttpServerConfig(body_bytes=1000, linger_s=5)) as doors, doors.raw() as connection:
         connection.sendall(upload("Content-Length: 5000000"))
-        assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+        assert _read_status(connection) == 413
         connection.sendall(bytes(5_000_000))
         connection.sendall(head())  # the connection is still good for the next request
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        assert _read_status(connection) == 200
 
 
 def test_who_dawdles_makes_room(tmp_path: Path) -> None:
