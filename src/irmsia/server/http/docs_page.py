@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from irmsia.errors import iter_leaves
-from irmsia.server.http.pieces import code, table
+from irmsia.server.http.pieces import code, prose, table
 from irmsia.server.http.problems import title_of
 from irmsia.wire.errors import row_of
 
@@ -65,9 +65,9 @@ def _route(method: str, path: str, operation: dict[str, Any], url: str) -> str:
         f' <span class="what">{escape(operation["summary"])}</span></summary>'
     )
     fields = _fields(operation)
-    body = [f"<p>{escape(operation['description'])}</p>"]
+    body = [f"<p>{prose(operation['description'])}</p>"]
     if fields:
-        rows = [(code(name), escape(_kind(field)), escape(field.get("description", ""))) for name, field in fields]
+        rows = [(code(name), escape(_kind(field)), prose(field.get("description", ""))) for name, field in fields]
         body += ["<h3>Fields</h3>", table(("name", "type", "meaning"), rows)]
     body += ["<h3>Example</h3>", f"<pre><code>{escape(curl_line(method, path, fields, url))}</code></pre>"]
     body += [*_responses(operation), _form(method, path, fields)]
@@ -153,7 +153,7 @@ def _schemas(document: dict[str, Any]) -> str:
 def _schema(name: str, schema: dict[str, Any]) -> str:
     rows = [(code(field), _type(value)) for field, value in schema.get("properties", {}).items()]
     inner = table(("field", "type"), rows) if rows else ""
-    told = f"<p>{escape(schema.get('description', ''))}</p>"
+    told = f"<p>{prose(schema.get('description', '').replace('``', '`'))}</p>"
     return f'<details id="schema-{escape(name)}"><summary>{escape(name)}</summary>{told}{inner}</details>'
 
 

@@ -11,6 +11,12 @@ def code(text: str) -> str:
     return f"<code>{escape(text)}</code>"
 
 
+def prose(text: str) -> str:
+    """A sentence in which `names` stand between backticks."""
+    parts = text.split("`")
+    return "".join(code(part) if number % 2 else escape(part) for number, part in enumerate(parts))
+
+
 def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table; ``rows`` are markup already."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)

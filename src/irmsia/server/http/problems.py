@@ -53,7 +53,7 @@ def problem_response(
 def title_of(leaf: type[IrmsiaError]) -> str:
     """What a leaf means, the same for every error of its kind."""
     first = (leaf.__doc__ or leaf.code).splitlines()[0]
-    return first.removesuffix(".")
+    return first.removesuffix(".").replace("`", "")
 
 
 class JsonResponse(Response):

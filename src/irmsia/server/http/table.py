@@ -29,25 +29,32 @@ _OPTIONS: dict[str, Any] = {
     "term": {"type": "string", "description": "What to explain; the most probable term other than normal unless told"},
     "all_findings": {**_FLAG, "description": "Also the terms that the model does not assess"},
 }
-_INPUT_ERRORS: tuple[type[IrmsiaError], ...] = (
+_BODY_ERRORS: tuple[type[IrmsiaError], ...] = (
     errors.InvalidRequestError,
-    errors.ModelNotFoundError,
     errors.LimitExceededError,
     errors.UnsupportedError,
     errors.NotAnImageError,
-    errors.TruncatedError,
-    errors.DecodeFailedError,
     errors.OverloadedError,
     errors.UnavailableError,
     errors.TimedOutError,
     errors.StorageFullError,
     errors.InternalError,
 )
+_INPUT_ERRORS: tuple[type[IrmsiaError], ...] = (
+    *_BODY_ERRORS,
+    errors.ModelNotFoundError,
+    errors.TruncatedError,
+    errors.DecodeFailedError,
+    errors.QuarantinedError,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row. ``schema`` names a component schema; ``many``: a list of them; ``form``: fields by name."""
+    """One row. ``schema`` names a component schema; ``many``: a list of them; ``form``: fields by name.
+
+    ``not_now``: the status of the same object where it says no.
+    """
 
     method: str
     path: str
@@ -62,6 +69,7 @@ class Route:
     form: dict[str, Any] | None = None
     required: tuple[str, ...] = ()
     errors: tuple[type[IrmsiaError], ...] = (errors.InternalError,)
+    not_now: int | None = None
 
 
 _DIAGNOSE = "The answer of contract section 4. A refusal is an answer, too; an image that fails is its status."
@@ -79,7 +87,7 @@ ROUTES = (
         *("Upload", {"upload": _EXAMPLES["Upload"]}, 201),
         form={"file": _IMAGE},
         required=("file",),
-        errors=_INPUT_ERRORS,
+        errors=_BODY_ERRORS,
     ),
     Route(
         *("GET", "/api/v1/dicom/upload/{upload_id}", "uploaded", "dicom", "What was uploaded"),
@@ -125,6 +133,7 @@ ROUTES = (
         *("GET", "/api/v1/health/ready", "ready", "service", "Are requests taken?"),
         "200, or 503 with the reason: no model is ready yet, or the server is stopping.",
         *("ServiceHealth", {"ready": _EXAMPLES["ServiceHealth"]}),
+        not_now=503,
     ),
     Route(
         *("GET", "/metrics", "metrics", "service", "Metrics"),
@@ -143,7 +152,7 @@ def describe(row: Route) -> dict[str, Any]:
         "tags": [row.tag],
         "status_code": row.status,
         "response_model": None,
-        "responses": {row.status: _answer(row), **_problems(row)},
+        "responses": {row.status: _answer(row), **_problems(row), **_not_now(row)},
         "openapi_extra": _request(row),
     }
 
@@ -158,6 +167,13 @@ def _answer(row: Route) -> dict[str, Any]:
         schema = {"oneOf": [schema, schema_reference("GroupedAnswers")]}
     examples = {name: {"value": value} for name, value in row.examples.items()}
     return {"description": "Success", "content": {"application/json": {"schema": schema, "examples": examples}}}
+
+
+def _not_now(row: Route) -> dict[int | str, Any]:
+    if row.not_now is None or row.schema is None:
+        return {}
+    content = {"application/json": {"schema": schema_reference(row.schema)}}
+    return {row.not_now: {"description": "Not now: reason says why", "content": content}}
 
 
 def _problems(row: Route) -> dict[int | str, Any]:
