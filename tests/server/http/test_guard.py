@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import socket
 import threading
 import time
@@ -204,6 +205,8 @@ def test_who_dawdles_makes_room(tmp_path: Path) -> None:
             one.sendall(upload("Content-Length: 100000") + FORM[:60])
         _until(lambda: "irmsia_bodies_coming_in 2.0" in doors.client.get("/metrics").text)
         _until(lambda: doors.client.post(UPLOAD, files={"file": ("a", b"image")}).status_code == 201)
+        told, _, _ = select.select(slow, [], [], CLOSED_WITHIN)
+        assert [b" 429 " in one.recv(65536) for one in told] == [True]
         for one in slow:
             one.close()
 

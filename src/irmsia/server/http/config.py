@@ -32,7 +32,7 @@ class HttpServerConfig:
     floor_bytes_s: int = 1024
     linger_s: float = 3.0
     keep_alive_s: int = 5
-    receivers: int = 128
+    receivers: int = 64
     connections: int = 8192
     at_once: int = 8
     retry_after_s: float = 1.0

@@ -93,6 +93,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The answer is out; the rest of a body that was answered early is thrown away for a while."""
         super().on_response_complete()
+        if self.cycle.response_complete:
+            self.cycle.body = bytearray()  # what of it was not taken is never taken
         if self._in_body and self.cycle.response_complete:
             self._lingering = True
             self._deadline = self._in(self._limits.linger_s)

@@ -7,17 +7,17 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from irmsia.errors import OverloadedError, TimedOutError, UnavailableError
+from irmsia.errors import IrmsiaError, OverloadedError, TimedOutError, UnavailableError
 from irmsia.server.http.config import HttpServerConfig
 
-_GENTLE_S = 1.0
+_GENTLE_S = 3.0
 """So long nobody is called slow."""
 
-_SLOW_BYTES_S = 64 * 1024
+_SLOW_BYTES_S = 16 * 1024
 """Below this rate a body makes room when all places are taken."""
 
 
-_STOPPING, _TOO_SLOW = "the server is stopping", "the body came too slowly"
+_STOPPING, _FULL = "the server is stopping", "too many requests at once"
 
 
 class Incoming:
@@ -25,6 +25,7 @@ class Incoming:
 
     def __init__(self, limit: asyncio.Timeout) -> None:
         self.received = 0
+        self.made_room = False
         self._limit = limit
         self._began = time.monotonic()
 
@@ -38,7 +39,7 @@ class Incoming:
         return self.received / max(time.monotonic() - self._began, _GENTLE_S)
 
     def end(self) -> None:
-        """Let it end now, as timed out."""
+        """Let it end now."""
         self._limit.reschedule(asyncio.get_running_loop().time())
 
 
@@ -60,12 +61,13 @@ class Receiving:
 
         Raises:
             UnavailableError: the server is stopping.
-            OverloadedError: all are taken, and nobody dawdles.
+            OverloadedError: all are taken and nobody dawdles, or this body did and made room.
             TimedOutError: the body took too long.
         """
         if self._stopping:
             raise UnavailableError(_STOPPING)
         self._make_room()
+        incoming: Incoming | None = None
         try:
             async with asyncio.timeout(self._config.receive_s) as limit:
                 incoming = Incoming(limit)
@@ -75,7 +77,14 @@ class Receiving:
                 finally:
                     self._inside.discard(incoming)
         except TimeoutError:
-            raise (UnavailableError(_STOPPING) if self._stopping else TimedOutError(_TOO_SLOW)) from None
+            raise self._why(incoming) from None
+
+    def _why(self, incoming: Incoming | None) -> IrmsiaError:
+        if self._stopping:
+            return UnavailableError(_STOPPING)
+        if incoming is not None and incoming.made_room:
+            return OverloadedError(_FULL, self._config.retry_after_s)
+        return TimedOutError("the body came too slowly")
 
     def stop(self) -> None:
         """Turn away whose body is not whole yet, and who comes."""
@@ -88,9 +97,10 @@ class Receiving:
             return
         slow = [incoming for incoming in self._inside if incoming.is_slow()]
         if not slow:
-            raise OverloadedError("too many requests at once", self._config.retry_after_s)
+            raise OverloadedError(_FULL, self._config.retry_after_s)
         slowest = min(slow, key=Incoming.rate)
         self._inside.discard(slowest)
+        slowest.made_room = True
         slowest.end()
 
 
