@@ -34,6 +34,7 @@ from irmsia.imaging.decode_wire import (
 
 TICK_EVERY_S = 0.1
 _TOO_LARGE = "the image takes more memory than a decoder may use"
+_LEAST_READ = 1 << 16
 _MAPPED_FROM = 64 << 20  # larger files are mapped: their pages are the kernel's, not this process's
 _ALARM_GRACE_S = 5.0
 _MAY_KEEP = 128 << 20
@@ -157,11 +158,13 @@ def _read_descriptor(link: socket.socket) -> memoryview:
 
 
 def _read_from_start(descriptor: int, size: int) -> bytes:
-    """At most ``size`` bytes, wherever the file stands: a child that was given it before has moved it for all."""
-    data = os.pread(descriptor, size, 0)
-    while 0 < len(data) < size and (more := os.pread(descriptor, size - len(data), len(data))):
-        data += more
-    return data
+    """All of a file of about ``size`` bytes, wherever it stands: a child that had it before has moved it for all."""
+    parts: list[bytes] = []
+    at = 0
+    while part := os.pread(descriptor, max(size - at, _LEAST_READ), at):
+        parts.append(part)
+        at += len(part)
+    return b"".join(parts)  # the very object where there is one part, as of every ordinary file
 
 
 def _run(task: Task, data: memoryview, terms: Terms, clock: _Clock) -> Done | Failed:
