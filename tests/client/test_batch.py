@@ -217,10 +217,10 @@ def test_a_server_that_does_not_wait_for_more(door: PeerDoor) -> None:
 
     def sources() -> Iterator[bytes]:
         for image in IMAGES[:4]:
+            ended = door.peer.given_up
             yield image
             while len(door.peer.items) < IMAGES.index(image) + 1:
                 threading.Event().wait(0.005)
-            ended = door.peer.given_up
             while door.peer.given_up == ended:
                 threading.Event().wait(0.005)
 
