@@ -113,18 +113,20 @@ def _assert_gone(processes: list[psutil.Process]) -> None:
 
 
 def test_a_first_walk_through_the_menu(menu: Terminal, tmp_path: Path) -> None:
-    """A server, its health, one phantom, four phantoms; the end of the input is the end, and nothing is left."""
+    """Server, health, one phantom, one in pieces, four, stubs; the end of the input is the end, and nothing is left."""
     running = _start_server(menu)
     menu.type("2")
     assert "ready" in menu.expect("Number: ")
-    menu.type("3")
-    menu.expect("Enter for a phantom: ")
-    menu.type("")
-    assert menu.expect("Number: ").count("Research use only. Not a medical device.") == 1
-    menu.type("5")
-    menu.expect("Enter for four phantoms: ")
-    menu.type("")
-    assert menu.expect("Number: ").count("Research use only. Not a medical device.") == 4
+    for number, images in ("3", 1), ("4", 1), ("5", 4):
+        menu.type(number)
+        menu.expect("Enter for ")
+        menu.type("")
+        assert menu.expect("Number: ").count("Research use only. Not a medical device.") == images
+    menu.type("6")
+    menu.expect("Enter for irmsia-stubs: ")
+    menu.type(str(tmp_path / "stubs"))
+    menu.expect("Number: ")
+    assert list((tmp_path / "stubs").rglob("*_pb2.py"))
     menu.type(CTRL_D)
     assert menu.end() == 0
     _assert_gone(running)
@@ -219,7 +221,7 @@ def test_every_entry_is_a_command_with_options_that_it_has(
     """What an entry runs can be typed: the command takes its options (`--help` ends it before the work)."""
     root: Any = typer.main.get_command(app)
     monkeypatch.setenv("IRMSIA_HOME", str(platform.home))
-    monkeypatch.setattr("builtins.input", lambda prompt: "")
+    monkeypatch.setattr("irmsia.cli.menu.read_line", lambda prompt: "")
     ran: list[str] = []
 
     def check(arguments: list[str]) -> None:

@@ -18,6 +18,7 @@ from typing import IO, Annotated, Any, NoReturn
 import typer
 
 from irmsia.cli.consoles import fail, make_console, note
+from irmsia.cli.prompt import read_line
 from irmsia.errors import IrmsiaError
 
 EXAMPLE = """Examples:
@@ -94,7 +95,7 @@ class Menu:
 
     def ask(self, said: Said, default: Callable[[], str]) -> str:
         """A path that a person types, or ``default`` where nothing is typed."""
-        return input(said.in_(self.tongue)).strip() or default()
+        return read_line(said.in_(self.tongue)).strip() or default()
 
     def phantom(self) -> str:
         """A file with a phantom."""
@@ -255,7 +256,7 @@ def _choose(tongue: Tongue) -> Entry:
         console.print(f"\n[bold]{TITLE.in_(tongue)}[/bold]")
         for number, entry in enumerate(ENTRIES, 1):
             console.print(f"  [cyan]{number}[/cyan]  {entry.said.in_(tongue)}")
-        given = input(CHOICE.in_(tongue)).strip()
+        given = read_line(CHOICE.in_(tongue)).strip()
         if given.isascii() and given.isdecimal() and 1 <= int(given) <= len(ENTRIES):
             return ENTRIES[int(given) - 1]
         note(WRONG.in_(tongue))
