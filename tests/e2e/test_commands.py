@@ -94,13 +94,15 @@ def test_no_server_is_exit_3(platform: Platform, tmp_path: Path) -> None:
 
 
 def test_qa_fails_a_model_that_knows_no_phantoms(served: tuple[Platform, str]) -> None:
-    """The tiny model's terms and maps mean nothing, and `qa` says so through both doors; everything else agrees."""
+    """The tiny model's terms and maps mean nothing, and `qa` says so through every door; everything else agrees."""
     platform, _ = served
     result = platform.run("qa", "--json")
     reports = _lines(result.stdout)
     assert result.returncode == 1
     assert len(reports) >= 12
-    assert all(set(report["decisions"]) == {"process", "grpc"} for report in reports)
+    assert all(
+        set(report["decisions"]) == {"process", "grpc", "grpc-stream", "grpc-batch", "rest"} for report in reports
+    )
     assert {fault["check"] for report in reports for fault in report["faults"]} == {"term", "map"}
 
 

@@ -41,7 +41,9 @@ def test_qa_passes_through_every_door(starter: Platform) -> None:
     result = starter.run("qa", "--json")
     reports: list[dict[str, Any]] = [json.loads(line) for line in result.stdout.splitlines()]
     assert [report["faults"] for report in reports if not report["ok"]] == []
-    assert all(set(report["decisions"]) == {"process", "grpc"} for report in reports)
+    assert all(
+        set(report["decisions"]) == {"process", "grpc", "grpc-stream", "grpc-batch", "rest"} for report in reports
+    )
     assert result.returncode == 0
 
 
