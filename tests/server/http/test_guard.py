@@ -197,6 +197,26 @@ def test_early_answers_reach_who_still_sends(tmp_path: Path) -> None:
         assert _read_status(connection) == 200
 
 
+def test_who_wants_it_closed_reads_an_early_answer(tmp_path: Path) -> None:
+    """`Connection: close` closes after the body, not in the middle of it: a reset would take the answer away."""
+    with open_both(tmp_path, http=HttpServerConfig(body_bytes=1000)) as doors, doors.raw() as connection:
+        connection.sendall(upload("Content-Length: 5000000", "Connection: close"))
+        connection.sendall(bytes(5_000_000))
+        reply = all_of(connection)
+    assert reply.startswith(b"HTTP/1.1 413")
+    assert reply.endswith(b"}")
+
+
+def test_a_busy_server_blames_nobody(tmp_path: Path) -> None:
+    """While the loop itself does not come to read, no sender counts as slow."""
+    with open_both(tmp_path, http=QUICK) as doors, doors.raw() as connection:
+        connection.sendall(upload(f"Content-Length: {len(FORM)}"))
+        _until(lambda: "irmsia_bodies_coming_in 1.0" in doors.client.get("/metrics").text)
+        doors.loop.call_soon_threadsafe(time.sleep, 4.0)  # four times the patience
+        connection.sendall(FORM)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 201")
+
+
 def test_who_dawdles_makes_room(tmp_path: Path) -> None:
     """When every place to receive is taken by slow bodies, a newcomer is served and a slow one goes."""
     with open_both(tmp_path, http=HttpServerConfig(receivers=2, patience_s=60)) as doors:

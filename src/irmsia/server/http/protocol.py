@@ -29,7 +29,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(config=config, server_state=server_state, app_state={})
         self._limits = limits
         self._deadline: float | None = None
-        self._in_head = self._in_body = self._lingering = False
+        self._in_head = self._in_body = self._lingering = self._last = False
         self._head = self._named = self._wire = self._content = self._unsent = 0
         self._unread_until = 0.0
         self._refusal: IrmsiaError | None = None
@@ -78,6 +78,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head, self._in_body = False, True
         self._deadline = self._in(self._limits.patience_s)
         super().on_headers_complete()
+        if any(name in _BODY_FOLLOWS for name, _ in self.headers):
+            self.flow.pause_reading()  # until the application asks: it may turn the request away
+            # An early answer must not close the connection while the peer still sends: it would not read the answer.
+            self._last, self.cycle.keep_alive = not self.cycle.keep_alive, True
 
     def on_body(self, body: bytes) -> None:
         """Count a piece of the body."""
@@ -89,6 +93,14 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_body = self._lingering = False
         self._deadline = None
         super().on_message_complete()
+        if self._last:
+            self._close_after_answer()
+
+    def _close_after_answer(self) -> None:
+        """The peer wants the connection closed, and its body is whole."""
+        self._last = self.cycle.keep_alive = False
+        if self.cycle.response_complete:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         """The answer is out; the rest of a body that was answered early is thrown away for a while."""
@@ -105,6 +117,12 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             self.transport.write(_written(error, self._refusal_status))
         self.transport.close()
+
+    def forgive(self, seconds: float) -> None:
+        """So long the server itself did not come to read or write."""
+        if self._deadline is not None:
+            self._deadline += seconds
+        self._unread_until += seconds
 
     def check(self, now: float) -> None:
         """Close the connection when the peer keeps it waiting for too long."""
@@ -156,6 +174,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
 
 _HEAD_TOO_LARGE = 431
+_BODY_FOLLOWS = frozenset({b"content-length", b"transfer-encoding"})
 
 
 def _too_large() -> IrmsiaError:
