@@ -24,7 +24,10 @@ def read_line(prompt: str) -> str:
     line = bytearray()
     with _waking() as signalled:
         while not line.endswith(b"\n"):
-            select.select([0, signalled], [], [])
+            ready, _, _ = select.select([0, signalled], [], [])
+            if 0 not in ready:  # a signal whose handler let things go on
+                os.read(signalled, 64)
+                continue
             byte = os.read(0, 1)
             if not byte:
                 raise EOFError
