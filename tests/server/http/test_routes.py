@@ -197,7 +197,8 @@ def test_bodies_have_a_limit(tmp_path: Path) -> None:
         assert doors.client.post(DIAGNOSE, files=image(bytes(9000))).status_code == 200
         announced = doors.client.post(DIAGNOSE, files=image(bytes(11_000)))
         kind = {"content-type": "multipart/form-data; boundary=b"}
-        silent = doors.client.post(DIAGNOSE, content=iter([bytes(6000), bytes(6000)]), headers=kind)
+        begin = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        silent = doors.client.post(DIAGNOSE, content=iter([begin, bytes(6000), bytes(6000)]), headers=kind)
         files = [("files", (str(number), b"image")) for number in range(300)]
         too_many = doors.client.post(BATCH, files=files)
     for reply in (announced, silent, too_many):

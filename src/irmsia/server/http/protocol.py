@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -22,8 +23,32 @@ _FRAMING_BYTES = 64 * 1024
 """So many bytes more than its content a body may take on the wire, beyond twice the content: chunks need headers."""
 
 
+_LITTLE, _MUCH = 8 * 1024, 256 * 1024
+"""Bytes taken from the system at once: before a request is let in, and of a body that somebody wants."""
+
+
+class _Flow(FlowControl):
+    """Takes little from a connection until the application asks for the body."""
+
+    def __init__(self, transport: Any) -> None:
+        super().__init__(transport)
+        self._peer = transport
+        self.read_little()
+
+    def read_little(self) -> None:
+        """Thousands of connections may say something in one turn of the loop: what they send is in memory at once."""
+        self._peer.max_size = _LITTLE  # asyncio's transports on selectors read so much at once; others take no notice
+
+    def resume_reading(self) -> None:
+        """The body is wanted."""
+        self._peer.max_size = _MUCH
+        super().resume_reading()
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """`check` must be called about once a second."""
+
+    flow: _Flow
 
     def __init__(self, config: Config, server_state: ServerState, *, limits: HttpServerConfig) -> None:
         super().__init__(config=config, server_state=server_state, app_state={})
@@ -38,6 +63,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a first request; one connection too many is dropped."""
         super().connection_made(transport)
+        self.flow = _Flow(transport)
         self._deadline = self._in(self._limits.patience_s)
         if len(self.connections) > self._limits.connections:
             transport.abort()
@@ -105,6 +131,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The answer is out; the rest of a body that was answered early is thrown away for a while."""
         super().on_response_complete()
+        self.flow.read_little()
         if self.cycle.response_complete:
             self.cycle.body = bytearray()  # what of it was not taken is never taken
         if self._in_body and self.cycle.response_complete:
