@@ -50,6 +50,7 @@ def make_app(service: InferenceService | None) -> FastAPI:
 def main() -> None:
     """Serve on a free port."""
     with open_service(Settings(), None) as service, socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as on a socket that uvicorn opens by itself
         print(listener.getsockname()[1], flush=True)
         config = uvicorn.Config(make_app(service), log_level="warning", access_log=False)
         uvicorn.Server(config).run([listener])
