@@ -13,7 +13,7 @@ DELAYED_S = 0.03  # Linux confirms after 40 ms what it has no reason to confirm 
 
 
 def test_a_kept_connection_is_not_slowed_by_delayed_acknowledgements(tmp_path: Path) -> None:
-    """Head and body of an answer are two writes. With Nagle's algorithm the second waits 40 ms on a connection in use."""
+    """Head and body of an answer are two writes. With Nagle's algorithm the second waits 40 ms."""
     with open_both(tmp_path, ScriptedService()) as doors:
         connection = http.client.HTTPConnection("127.0.0.1", doors.port, timeout=60)
         seconds = []

@@ -146,7 +146,7 @@ def _listen(host: str, port: int) -> socket.socket:
     if port:
         require_free_port(host, port)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio switches Nagle's algorithm off only where the protocol is named: else each answer waits 40 ms for its body.
+    # asyncio switches Nagle's algorithm off only where the protocol is named; else an answer waits 40 ms for its body.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     if os.name == "posix":
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
