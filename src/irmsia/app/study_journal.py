@@ -220,7 +220,7 @@ def _agree(descriptor: int, header: RunHeader, *, fresh: bool) -> None:
     stood = _header(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
     changed = sorted(key for key in asked.keys() | stood.keys() if asked.get(key) != stood.get(key))
     if changed:
-        raise InvalidRequestError(f"the answers in this file were asked with another {', '.join(changed)}; {_WAY_OUT}")
+        raise InvalidRequestError(f"the answers in this file were asked otherwise ({', '.join(changed)}); {_WAY_OUT}")
 
 
 def _header(text: bytes) -> dict[str, Any]:
