@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +119,14 @@ def test_the_least_busy_is_asked() -> None:
     servers.all[0].out_until = 0.0
     assert servers.pick() is servers.all[0]
     assert servers.pick(servers.all) is None
+
+
+def test_however_often_a_server_fails_it_is_asked_again() -> None:
+    """The time that it is left out stays bounded, after thousands of lost calls, too."""
+    server = Servers(["a:1"], None, "me").all[0]
+    for _ in range(3000):
+        server.leave_out()
+    assert server.out_until < time.monotonic() + 3600
 
 
 def test_a_dead_server_is_left_out_and_taken_in_again() -> None:

@@ -66,7 +66,7 @@ class Tries:
             )
         if isinstance(error, UnavailableError):
             self._unavailable += 1
-            pause = min(self._policy.pause_s * 2 ** (self._unavailable - 1), self._policy.longest_pause_s)
+            pause = min(self._policy.pause_s * 2 ** min(self._unavailable - 1, 30), self._policy.longest_pause_s)
             return pause * random.uniform(0.5, 1.0) if self._unavailable < self._policy.unavailable else None
         return None
 

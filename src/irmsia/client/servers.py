@@ -63,7 +63,7 @@ class Server:
 
     def leave_out(self) -> None:
         """It did not answer: pass it by for a while, longer each time."""
-        self.out_until = time.monotonic() + min(2.0**self._failures, _LONGEST_LEAVE_S)
+        self.out_until = time.monotonic() + min(2.0 ** min(self._failures, 30), _LONGEST_LEAVE_S)
         self._failures += 1
 
     def take_in(self) -> None:
