@@ -39,8 +39,9 @@ class Incoming:
         return self.received / max(time.monotonic() - self._began, _GENTLE_S)
 
     def end(self) -> None:
-        """Let it end now."""
-        self._limit.reschedule(asyncio.get_running_loop().time())
+        """Let it end now; one that is ending already, and still gives up its files, is left to it."""
+        if not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time())
 
 
 class Receiving:
