@@ -182,6 +182,16 @@ def test_the_same_for_servers_on_ssl(tmp_path: Path, authority: Signed) -> None:
         assert not is_greeted(address, authority, tmp_path, authority.sign("client"))
 
 
+def test_authorities_with_comments(tmp_path: Path, authority: Signed) -> None:
+    """A bundle of authorities may name them in any language between the certificates."""
+    files = write_tls(tmp_path, authority.sign("server"), authority)
+    assert files.client_ca is not None
+    files.client_ca.write_bytes("# Autorité de l'hôpital\n".encode() + authority.pem)
+    with plain_server(TlsCertificates(files).server_context()) as address:
+        assert is_greeted(address, authority, tmp_path, authority.sign("client"))
+        assert not is_greeted(address, authority, tmp_path)
+
+
 @pytest.mark.parametrize("mutual", [False, True])
 def test_another_address_needs_mutual_tls(tmp_path: Path, authority: Signed, mutual: bool) -> None:
     """A5: 0.0.0.0 with TLS alone ends with 78 and one line why; with client certificates it serves."""

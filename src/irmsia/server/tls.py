@@ -124,7 +124,8 @@ class TlsCertificates:
         context.load_cert_chain(self._files.certificate, self._files.key)
         if content.client_ca is not None:
             context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(cadata=content.client_ca.decode("ascii"))
+            # Bundles name their authorities in comments, which need not be ASCII; PEM itself is.
+            context.load_verify_locations(cadata=content.client_ca.decode("ascii", "ignore"))
         return context
 
     def _refresh(self) -> None:
