@@ -199,6 +199,31 @@ def test_a_cut_after_the_last_chunk(door: Door) -> None:
         assert diagnosed(again.rest()).rule == 8
 
 
+def test_a_second_try_beside_the_first(door: Door) -> None:
+    """The server may not know yet that a line was cut: the first try ends and takes nothing from the second."""
+    gates = [threading.Event(), threading.Event()]
+    turns = iter(gates)
+    door.service.script = lambda request: (next(turns).wait(30), make_answer(request))[1]
+    data = os.urandom(5 * MIB)
+    with Wire(door) as wire:
+        first, second = Upload(wire), Upload(wire)
+        upload_id = first.open(size=len(data)).upload_id
+        for at in range(0, len(data), MIB):
+            first.send(at, data[at : at + MIB], last=at + MIB == len(data))
+        until(lambda: len(door.service.requests) == 1)
+        assert second.open(upload_id).received == len(data)
+        second.send(len(data), b"", last=True)
+        until(lambda: len(door.service.requests) == 2)
+        gates[0].set()
+        until(lambda: any(future.done() for future in door.service.futures))
+        assert diagnosed(first.rest()).rule == 8
+        gates[1].set()
+        answer = diagnosed(second.rest())
+    assert answer.evidence is not None and answer.evidence.input_sha256 == hashlib.sha256(data).hexdigest()
+    until(lambda: len(door.uploads) == 0)
+    assert upload_files(door) == []
+
+
 def test_what_is_wrong_with_an_upload(door: Door) -> None:
     """Each misuse is one typed status, and the calls are over."""
     with Wire(door) as wire:

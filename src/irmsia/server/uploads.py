@@ -219,6 +219,12 @@ class Uploads:
             self._forget(upload_id)
             await self._to_the_end(self._remove(entry))
 
+    async def give_up(self, upload_id: str) -> None:
+        """Remove an upload that is done with, unless somebody else still sends or uses it: then it is theirs."""
+        entry = self._entries.get(upload_id)
+        if entry is not None and not entry.users:
+            await self.remove(upload_id)
+
     async def expire(self) -> int:
         """Remove what nobody touched for ``keep_seconds``; returns how many."""
         stale = [upload_id for upload_id, entry in self._entries.items() if self._is_stale(entry)]

@@ -61,9 +61,9 @@ class DiagnoseStream:
             await call.send(diagnosis=diagnosis_to_message(diagnosis))
         except (ItemFailedError, InputError) as failed:
             if isinstance(getattr(failed, "error", failed), InputError):
-                await self._uploads.remove(upload_id)  # these bytes would fail again
+                await self._uploads.give_up(upload_id)  # these bytes would fail again
             raise
-        await self._uploads.remove(upload_id)
+        await self._uploads.give_up(upload_id)
 
     async def _receive(self, call: _Call, opened: pb.UploadOpen, upload_id: str, *, acknowledged: int) -> Received:
         """Take the chunks in until the last one."""
