@@ -129,6 +129,16 @@ def test_batch(tmp_path: Path) -> None:
         assert grouped["summary"]["counts"] == {"total": 4, "accept": 3, "refer": 0, "refuse": 0, "failed": 1}
 
 
+def test_a_batch_has_time_for_each_of_its_images(tmp_path: Path) -> None:
+    """A batch that takes longer than one image may is answered whole, as over gRPC."""
+    busy = threading.Event()
+    service = ScriptedService(lambda request: (busy.wait(0.4), make_answer(request))[1])
+    with open_both(tmp_path, service, http=HttpServerConfig(request_s=2, at_once=1)) as doors:
+        files = [("files", (f"{number}.dcm", str(number).encode())) for number in range(8)]
+        answers = doors.client.post(BATCH, files=files).json()
+    assert [answer["error"] for answer in answers] == [None] * 8
+
+
 def test_a_failed_image_is_its_status_with_all_that_is_known(tmp_path: Path) -> None:
     """The problem has the code, the table's status, and the answer as far as it goes."""
     known = Diagnosis(evidence=Evidence(input_sha256="0" * 64), error=Problem("TRUNCATED", "the stream ends early"))

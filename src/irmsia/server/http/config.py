@@ -12,12 +12,12 @@ class HttpServerConfig:
     """Port 0 takes a free one; times in seconds, sizes in bytes.
 
     ``body_bytes``: one request's body. ``files``: images of one batch. ``field_bytes``: one form field.
-    ``head_bytes``: request line and headers. ``request_s``: longest time for the answer once the body is there.
-    ``receive_s``: longest time for a body to come in. ``patience_s``: how long a connection may be silent, or behind
-    ``floor_bytes_s``, before it is closed. ``linger_s``: how long the rest of a body is thrown away after an early
-    answer. ``keep_alive_s``: life of an idle connection. ``receivers``: bodies that come in at once. ``connections``:
-    open at once. ``at_once``: images of one batch that are asked for at once. ``retry_after_s``: told to who was
-    turned away.
+    ``head_bytes``: request line and headers. ``request_s``: longest time for the answer once the body is there, for a
+    batch times its images. ``receive_s``: longest time for a body to come in. ``patience_s``: how long a connection may
+    be silent, or behind ``floor_bytes_s``, before it is closed. ``linger_s``: how long the rest of a body is thrown
+    away after an early answer. ``keep_alive_s``: life of an idle connection. ``receivers``: bodies that come in at
+    once. ``connections``: open at once. ``at_once``: images of one batch that are asked for at once.
+    ``retry_after_s``: told to who was turned away.
     """
 
     host: str = "127.0.0.1"

@@ -92,7 +92,10 @@ class Routes:
             if not form.files:
                 raise InvalidRequestError("the form holds no files")
             grouped = form.flag("grouped")
-            asked = [self._asked(request, form, file, Priority.BATCH) for file in form.files]
+            deadline = self._deadline(len(form.files))
+            asked = [
+                self._asked(request, form, file, deadline=deadline, priority=Priority.BATCH) for file in form.files
+            ]
             self._admit(request)
             with parts.relays.passing(), self._held(file.received for file in form.files):
                 work = answer_all(parts.ai_grpc, asked, at_once=parts.config.at_once)
@@ -132,7 +135,7 @@ class Routes:
             async with self._file(form) as file:
                 if not file.received.size:
                     raise NotAnImageError("the image holds no bytes")
-                asked = self._asked(request, form, file, Priority.SINGLE)
+                asked = self._asked(request, form, file, deadline=self._deadline(1), priority=Priority.SINGLE)
                 self._admit(request)
                 passing = nullcontext() if service is parts.dicom else parts.relays.passing()
                 with passing, self._held([file.received]):
@@ -160,7 +163,13 @@ class Routes:
         async with self._parts.uploads.using(upload_id) as received:
             yield FormFile(upload_id, received)
 
-    def _asked(self, request: Request, form: Form, file: FormFile, priority: Priority) -> DiagnoseRequest:
+    def _deadline(self, images: int) -> float:
+        """On the monotonic clock, as for a batch over gRPC: images of one may wait for each other and for others."""
+        return time.monotonic() + images * self._parts.config.request_s
+
+    def _asked(
+        self, request: Request, form: Form, file: FormFile, *, deadline: float, priority: Priority
+    ) -> DiagnoseRequest:
         heatmap = form.flag("heatmap")
         return DiagnoseRequest(
             input=file.name,
@@ -170,7 +179,7 @@ class Routes:
             term=form.text("term"),
             segmentation=form.flag("segmentation"),
             model=form.text("model"),
-            deadline=time.monotonic() + self._parts.config.request_s,
+            deadline=deadline,
             all_findings=form.flag("all_findings"),
             priority=priority,
             client=request.client.host if request.client else "",
