@@ -195,6 +195,47 @@ def test_bounds(tmp_path: Path) -> None:
     run(work())
 
 
+def test_who_left_makes_room(tmp_path: Path) -> None:
+    """Where there is no room, uploads whose sender went away expire, the oldest first; what is used or was promised
+    stays, and so does the one that asks.
+    """
+    clock = Clock()
+
+    async def work() -> None:
+        uploads = Uploads(tmp_path, total_bytes=20, memory_bytes=0, clock=clock)
+        oldest, older, used, promised = [uploads.open() for _ in range(4)]
+        for upload_id in (oldest, older, used):
+            clock.now += 1
+            with uploads.coming(upload_id):
+                await uploads.append(upload_id, 0, b"01234")
+        await uploads.append(promised, 0, b"01234")
+        await uploads.finish(promised)
+        with uploads.coming(promised), uploads.coming(used):
+            assert uploads.received(oldest) == 5
+            fresh = uploads.open(5)
+            with pytest.raises(UploadExpiredError):
+                uploads.received(oldest)
+            assert await uploads.append(older, 5, b"5") == 6
+            assert uploads.received(used) == 5
+            await uploads.append(fresh, 0, b"0123")
+            assert uploads.held_bytes == 20
+            uploads.open(5)
+            with pytest.raises(UploadExpiredError):
+                uploads.received(older)
+            with pytest.raises(OverloadedError):
+                uploads.open(12)
+            assert [uploads.received(kept) for kept in (used, promised, fresh)] == [5, 5, 4]
+        with pytest.raises(OverloadedError):
+            uploads.open(12)
+        with pytest.raises(UploadExpiredError):
+            uploads.received(used)
+        assert (uploads.received(promised), uploads.held_bytes) == (5, 9)
+        await uploads.close()
+        assert (files(tmp_path), uploads.held_bytes) == ([], 0)
+
+    run(work())
+
+
 def test_many_small_uploads_do_not_fill_the_memory(tmp_path: Path) -> None:
     """Together they hold a few shares in memory; the others go to disk although each alone might stay."""
 

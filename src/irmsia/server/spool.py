@@ -1,13 +1,22 @@
-"""The bytes of one upload: hashed while they grow, first in memory, then in a file that this user alone may read."""
+"""The bytes of one upload: hashed while they grow, first in memory, then in a file that this user alone may read.
+
+Each process keeps its files in a folder of its own; those of the dead are removed by the next one.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
+from irmsia.server.run_file import process_mark
+
 _FLAGS = os.O_WRONLY | os.O_CLOEXEC
+
+_UNKNOWN = "unknown"
+"""Stands for the mark of a process that could not read its own."""
 
 
 class Spool:
@@ -81,3 +90,24 @@ def _write_all(descriptor: int, data: bytes, at: int) -> None:
     while rest:
         written = os.pwrite(descriptor, rest, at)
         rest, at = rest[written:], at + written
+
+
+def process_folder(pid: int) -> str:
+    """Name of the folder of one process, no other's even when its pid is given out again."""
+    mark = process_mark(pid)
+    return f"{pid}-{_UNKNOWN if mark is None else hashlib.sha256(mark.encode()).hexdigest()[:16]}"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the folders of processes that live no more. What cannot be looked at now is left to a later start."""
+    with contextlib.suppress(OSError):
+        for path in folder.glob("*-*"):
+            pid = path.name.partition("-")[0]
+            if pid.isdecimal() and _is_dead(int(pid), path.name):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_dead(pid: int, name: str) -> bool:
+    if process_mark(pid) is None:
+        return True
+    return name not in {process_folder(pid), f"{pid}-{_UNKNOWN}"}

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import os
 import secrets
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,8 +26,7 @@ from irmsia.errors import (
     UploadExpiredError,
     from_system,
 )
-from irmsia.server.run_file import process_mark
-from irmsia.server.spool import Spool
+from irmsia.server.spool import Spool, process_folder, remove_leftovers
 
 MIB = 1024 * 1024
 MAX_CHUNK_BYTES = 4 * MIB
@@ -43,9 +41,6 @@ _MOST = 4096
 """Uploads at once, and expired ones that are remembered."""
 
 _RETRY_AFTER_S = 5.0
-
-_UNKNOWN = "unknown"
-"""Stands for the mark of a process that could not read its own."""
 
 T = TypeVar("T")
 
@@ -69,6 +64,7 @@ class _Entry:
     reserved: int = 0
     users: int = 0
     gone: bool = False
+    resumable: bool = False
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -79,7 +75,7 @@ class Uploads:
         folder: where large ones go, each process in a folder of its own (0700), each upload in a file (0600). What dead
             processes left there is removed at once.
         max_bytes: of one upload.
-        total_bytes: of all uploads together.
+        total_bytes: of all uploads together. Where there is no room, those whose sender left (`coming`) make it.
         memory_bytes: what one upload may hold in memory before it goes to disk.
         keep_seconds: how long an upload is kept that nobody touches.
         clock: seconds that never fall.
@@ -96,7 +92,7 @@ class Uploads:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.keep_seconds = keep_seconds
-        self._folder = folder / _process_name(os.getpid())
+        self._folder = folder / process_folder(os.getpid())
         self._max_bytes = max_bytes
         self._total_bytes = total_bytes
         self._memory_bytes = memory_bytes
@@ -107,7 +103,7 @@ class Uploads:
         self._in_memory = 0
         self._work: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(2, "irmsia-uploads")
-        _remove_leftovers(folder)
+        remove_leftovers(folder)
 
     def __len__(self) -> int:
         """Uploads that are kept."""
@@ -129,7 +125,7 @@ class Uploads:
         if size is not None and size < 0:
             raise InvalidRequestError("the size of an upload is negative")
         self._check_size(size or 0)
-        if len(self._entries) >= _MOST or self._reserved + (size or 0) > self._total_bytes:
+        if not self._make_room(size or 0, uploads=1):
             raise OverloadedError("too many uploads are kept", _RETRY_AFTER_S)
         upload_id = secrets.token_urlsafe(24)
         name = hashlib.sha256(upload_id.encode()).hexdigest()  # who may list the folder learns no id
@@ -191,10 +187,13 @@ class Uploads:
     def coming(self, upload_id: str) -> Iterator[int]:
         """The bytes kept so far of an upload that does not expire inside, while a sender is there to go on with it.
 
+        Afterwards it is kept for that sender to come back, unless others need the room.
+
         Raises:
             NotFoundError, UploadExpiredError: there is no such upload, or no longer.
         """
         entry = self._find(upload_id)
+        entry.resumable |= entry.whole is None
         with _in_use(entry, self._clock):
             yield entry.spool.size
 
@@ -229,9 +228,7 @@ class Uploads:
         """Remove what nobody touched for ``keep_seconds``; returns how many."""
         stale = [upload_id for upload_id, entry in self._entries.items() if self._is_stale(entry)]
         for upload_id in stale:
-            self._expired[upload_id] = None
-            if len(self._expired) > _MOST:
-                del self._expired[next(iter(self._expired))]
+            self._note_expired(upload_id)
             await self.remove(upload_id)
         return len(stale)
 
@@ -261,6 +258,33 @@ class Uploads:
 
     def _is_stale(self, entry: _Entry) -> bool:
         return not entry.users and self._clock() - entry.touched >= self.keep_seconds
+
+    def _note_expired(self, upload_id: str) -> None:
+        self._expired[upload_id] = None
+        if len(self._expired) > _MOST:
+            del self._expired[next(iter(self._expired))]
+
+    def _make_room(self, more: int, *, uploads: int = 0, asking: _Entry | None = None) -> bool:
+        """Whether so much more may be kept; uploads whose sender left expire for it, the one left first before others.
+
+        Else a few hundred callers that gave up would keep everybody out until their time is over.
+        """
+        if self._has_room(more, uploads):
+            return True
+        entries = self._entries.items()
+        left = [(entry.touched, name) for name, entry in entries if entry.resumable and not entry.users]
+        for _, upload_id in sorted(left):
+            entry = self._entries[upload_id]
+            if entry is not asking:
+                self._note_expired(upload_id)
+                self._forget(upload_id)
+                self._begin(self._remove(entry))
+            if self._has_room(more, uploads):
+                return True
+        return False
+
+    def _has_room(self, more: int, uploads: int) -> bool:
+        return len(self._entries) + uploads <= _MOST and self._reserved + more <= self._total_bytes
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:
@@ -294,7 +318,7 @@ class Uploads:
         self._check_size(size)
         if entry.announced is not None and size > entry.announced:
             raise InvalidRequestError("the upload has more bytes than were announced")
-        if self._reserved + more > self._total_bytes:
+        if not self._make_room(more, asking=entry):
             raise OverloadedError("too many bytes of uploads are kept", _RETRY_AFTER_S)
         self._reserved += more
         entry.reserved += more
@@ -310,11 +334,15 @@ class Uploads:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    async def _to_the_end(self, work: Coroutine[Any, Any, None]) -> None:
-        """Wait for ``work``. A caller that is cancelled leaves at once; the work itself goes on to its end."""
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._work.add(task)  # the loop alone would let it be collected
         task.add_done_callback(self._work.discard)
+        return task
+
+    async def _to_the_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for ``work``. A caller that is cancelled leaves at once; the work itself goes on to its end."""
+        task = self._begin(work)
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -351,24 +379,3 @@ def _in_use(entry: _Entry, clock: Callable[[], float]) -> Iterator[None]:
     finally:
         entry.users -= 1
         entry.touched = clock()
-
-
-def _process_name(pid: int) -> str:
-    """Name of the folder of one process, no other's even when its pid is given out again."""
-    mark = process_mark(pid)
-    return f"{pid}-{_UNKNOWN if mark is None else hashlib.sha256(mark.encode()).hexdigest()[:16]}"
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove the folders of processes that live no more. What cannot be looked at now is left to a later start."""
-    with contextlib.suppress(OSError):
-        for path in folder.glob("*-*"):
-            pid = path.name.partition("-")[0]
-            if pid.isdecimal() and _is_dead(int(pid), path.name):
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_dead(pid: int, name: str) -> bool:
-    if process_mark(pid) is None:
-        return True
-    return name not in {_process_name(pid), f"{pid}-{_UNKNOWN}"}
