@@ -152,6 +152,37 @@ def test_a_batch_that_is_too_large() -> None:
         assert stream.failure()[1] == "LIMIT_EXCEEDED"
 
 
+def test_an_image_that_is_too_large_for_a_message_fails_alone() -> None:
+    """What DiagnoseDicom would not take is not taken in a batch stream either, and harms no other image."""
+    with open_door(config=GrpcServerConfig(port=0, image_bytes=64 * KIB)) as door, Wire(door) as wire:
+        batch = Batch(wire)
+        for name, size in (("large", 64 * KIB + 1), ("fits", 64 * KIB)):
+            batch.send(name, bytes(size))
+        answers, _ = batch.rest()
+        assert len(door.service.requests) == 1
+    assert answers["large"].error is not None and answers["large"].error.code == "LIMIT_EXCEEDED"
+    assert answers["fits"].rule == 8
+
+
+def test_names_have_an_end(door: Door) -> None:
+    """A name is kept as long as its call: none goes around the bounds on bytes, at any call."""
+    name = "x" * 9000
+    with Wire(door) as wire:
+        single = wire.method("DiagnoseDicom").future(make_item(b"image", input=name).SerializeToString(), timeout=60)
+        with pytest.raises(grpc.RpcError) as caught:
+            single.result()
+        assert reason_of(caught.value)[0] == "LIMIT_EXCEEDED"
+        batch = Batch(wire)
+        batch.send("a", b"image", input=name)
+        assert batch.failure()[1] == "LIMIT_EXCEEDED"
+        opened = pb.DiagnoseStreamRequest(open=pb.UploadOpen(options=pb.DiagnoseOptions(input=name)))
+        stream = wire.channel.stream_stream(f"/{SERVICE}/DiagnoseDicomStream")
+        with pytest.raises(grpc.RpcError) as caught:
+            list(stream(iter([opened.SerializeToString()]), timeout=30))
+        assert reason_of(caught.value)[0] == "LIMIT_EXCEEDED"
+    assert door.service.requests == []
+
+
 def test_answers_come_as_they_are_ready(door: Door) -> None:
     """The second image is answered while the first is still worked on; the summary counts all, in their order."""
     gate = threading.Event()

@@ -6,10 +6,13 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from irmsia.errors import CancelledError, NotAnImageError
+from irmsia.errors import CancelledError, LimitExceededError, NotAnImageError
 from irmsia.inference.protocol import DiagnoseRequest, InferenceService, Priority
 from irmsia.server.grpc.edge import until
 from irmsia.wire import Diagnosis
+
+_MOST_BESIDE_BYTES = 8 * 1024
+"""What may come beside an image: its name, a term, a model. It is kept as long as the call and counted nowhere."""
 
 
 def request_of(
@@ -39,6 +42,26 @@ def check_content(content: bytes) -> None:
     """
     if not content:
         raise NotAnImageError("the image holds no bytes")
+
+
+def check_beside(message_bytes: int, image_bytes: int = 0) -> None:
+    """Refuse a message that holds much besides its image.
+
+    Raises:
+        LimitExceededError: it does.
+    """
+    if message_bytes - image_bytes > _MOST_BESIDE_BYTES:
+        raise LimitExceededError(f"what comes beside an image has at most {_MOST_BESIDE_BYTES} bytes")
+
+
+def check_size(image_bytes: int, most: int) -> None:
+    """Refuse an image that is too large for one message.
+
+    Raises:
+        LimitExceededError: it is.
+    """
+    if image_bytes > most:
+        raise LimitExceededError(f"an image in one message has at most {most} bytes")
 
 
 async def answer(service: InferenceService, request: DiagnoseRequest, deadline: float) -> Diagnosis:

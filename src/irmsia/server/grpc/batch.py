@@ -21,7 +21,7 @@ from irmsia.errors import InvalidRequestError, LimitExceededError, OverloadedErr
 from irmsia.findings.summary import summarise, summarise_numbered
 from irmsia.inference.protocol import DiagnoseRequest, InferenceService, Priority
 from irmsia.server.admission import Admission
-from irmsia.server.grpc.answering import answer, check_content, request_of
+from irmsia.server.grpc.answering import answer, check_beside, check_content, check_size, request_of
 from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.server.grpc.edge import client_of, parsed, typed, write
 from irmsia.server.grpc.receiving import receive_one
@@ -84,7 +84,7 @@ class DiagnoseBatch:
 
         async def answer_one(index: int, request: DiagnoseRequest, size: int) -> None:
             with room.leaving(size):
-                answers[index] = await _answer_item(self._service, request, deadline)
+                answers[index] = await _answer_item(self._service, request, deadline, most=self._config.image_bytes)
 
         async with _together() as tasks:
             for index, item in enumerate(items):
@@ -116,10 +116,12 @@ class _StreamCall:
     async def answer_all(self) -> None:
         """Take images in while there is room, answer each, sum up."""
         async with _together() as tasks:
-            while (message := await self._read()) is not None:
+            while (came := await self._read()) is not None:
+                message, message_bytes = came
                 request, size = _request_of(message.item, self._client, self._deadline)
+                check_beside(message_bytes, size)
                 name = message.id
-                del message  # it holds the image once more
+                del came, message  # it holds the image once more
                 await self._room.enter(size)
                 tasks.create_task(self._answer_one(name, request, index=len(self._ids) - 1, size=size))
                 del request  # else the image would stay while the next one is waited for
@@ -129,7 +131,7 @@ class _StreamCall:
     async def _answer_one(self, name: str, request: DiagnoseRequest, *, index: int, size: int) -> None:
         with self._room.leaving(size):
             async with _held(self._admission, size):
-                diagnosis = await _answer_item(self._service, request, self._deadline)
+                diagnosis = await _answer_item(self._service, request, self._deadline, most=self._config.image_bytes)
             self._slim.append((index, _slim(diagnosis)))
             response = pb.BatchAnswer(id=name, diagnosis=diagnosis_to_message(diagnosis))
             await self._write(pb.DiagnoseBatchStreamResponse(answer=response))
@@ -138,15 +140,15 @@ class _StreamCall:
         async with self._writing:
             await write(self._context, message, self._config.receive_s)
 
-    async def _read(self) -> pb.DiagnoseBatchStreamRequest | None:
-        """The next image when there is room for one; null at the end."""
+    async def _read(self) -> tuple[pb.DiagnoseBatchStreamRequest, int] | None:
+        """The next image when there is room for one, and the bytes of its message; null at the end."""
         await self._room.free()
         data = await self._read_while_wanted()
         if data is aio.EOF:
             return None
         message = parsed(pb.DiagnoseBatchStreamRequest, data)
         self._add_id(message.id)
-        return message
+        return message, len(data)
 
     async def _read_while_wanted(self) -> Any:
         """The next message. A client may pause as long as it has images in work, and ``receive_s`` longer."""
@@ -229,11 +231,12 @@ def _request_of(item: pb.DiagnoseDicomRequest, client: str, deadline: float) -> 
     return request_of(item, content, client=client, deadline=limit, priority=Priority.BATCH), len(content)
 
 
-async def _answer_item(service: InferenceService, request: DiagnoseRequest, deadline: float) -> Diagnosis:
+async def _answer_item(service: InferenceService, request: DiagnoseRequest, deadline: float, *, most: int) -> Diagnosis:
     """The answer, or the failure as an answer: one bad image never fails its batch."""
     try:
         if isinstance(request.source, bytes):
             check_content(request.source)
+            check_size(len(request.source), most)
         return await _answer_in_time(service, request, deadline)
     except Exception as failure:  # noqa: BLE001 - the edge of an item: logged without its text, it fails alone
         error = typed("DiagnoseBatch item", failure)

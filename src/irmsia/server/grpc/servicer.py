@@ -13,10 +13,9 @@ import grpc
 from google.protobuf.message import Message
 
 from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
-from irmsia.errors import LimitExceededError
 from irmsia.inference.protocol import DiagnoseRequest, InferenceService
 from irmsia.server.admission import Admission
-from irmsia.server.grpc.answering import answer, check_content, request_of
+from irmsia.server.grpc.answering import answer, check_beside, check_content, check_size, request_of
 from irmsia.server.grpc.batch import DiagnoseBatch
 from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.server.grpc.edge import ItemFailedError, Observed, client_of, guarded, parsed, watch
@@ -121,7 +120,7 @@ class DicomDiagnosticServicer:
     def _request_of(self, data: bytes, *, client: str, deadline: float) -> DiagnoseRequest:
         message = parsed(pb.DiagnoseDicomRequest, data)
         content = message.content
-        if len(content) > self._config.image_bytes:
-            raise LimitExceededError(f"an image in one message has at most {self._config.image_bytes} bytes")
+        check_size(len(content), self._config.image_bytes)
+        check_beside(len(data), len(content))
         check_content(content)
         return request_of(message, content, client=client, deadline=deadline)

@@ -19,7 +19,7 @@ from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
 from irmsia.errors import InputError, InvalidRequestError
 from irmsia.inference.protocol import DiagnoseRequest, InferenceService, Stage
 from irmsia.server.admission import Admission
-from irmsia.server.grpc.answering import answer, check_content, request_of
+from irmsia.server.grpc.answering import answer, check_beside, check_content, request_of
 from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.server.grpc.edge import ItemFailedError, client_of, parsed, until, write
 from irmsia.server.grpc.progress import ProgressFeed
@@ -128,11 +128,13 @@ class _Call:
 
         Raises:
             InvalidRequestError: it opens no upload.
+            LimitExceededError: it holds too much.
         """
         data = await self._read(self.context.read())
         message = pb.DiagnoseStreamRequest() if data is aio.EOF else parsed(pb.DiagnoseStreamRequest, data)
         if message.WhichOneof("part") != "open":
             raise InvalidRequestError("the first message must open an upload")
+        check_beside(len(data))
         return message.open
 
     async def chunks(self) -> AsyncGenerator[pb.UploadChunk, None]:
