@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import os
 import random
 import socket
@@ -418,6 +419,23 @@ def test_draining_finishes_streams(door: Door) -> None:
         assert Upload(wire).failure() == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
         admitted.send(5, b"image", last=True)
         assert diagnosed(admitted.rest()).rule == 8
+        assert draining.result(30) is True
+
+
+def test_an_endless_upload_does_not_keep_the_server() -> None:
+    """F6: an upload that goes on while the server stops is ended in our words after half the grace."""
+    pace = threading.Event()
+    with open_door(config=GrpcServerConfig(port=0, grace_s=2.0)) as door, Wire(door) as wire:
+        upload = Upload(wire)
+        upload.open()
+        draining = asyncio.run_coroutine_threadsafe(door.server.drain(30), door.loop)
+        with pytest.raises(grpc.RpcError):
+            for offset in itertools.count(0, 5):
+                upload.send(offset, b"image")
+                upload.await_ack(offset + 5)
+                pace.wait(0.02)
+        upload.end()
+        assert (upload.call.code(), reason_of(upload.call)[0]) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
         assert draining.result(30) is True
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from grpc import aio
 
 from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
-from irmsia.errors import InputError, InvalidRequestError
+from irmsia.errors import InputError, InvalidRequestError, UnavailableError
 from irmsia.inference.protocol import DiagnoseRequest, InferenceService, Stage
 from irmsia.server.admission import Admission
 from irmsia.server.grpc.answering import answer, check_beside, check_content, request_of
@@ -70,6 +70,8 @@ class DiagnoseStream:
         await call.send(ack=pb.UploadAck(upload_id=upload_id, received=acknowledged))
         async with aclosing(call.chunks()) as chunks:
             async for chunk in chunks:
+                if not chunk.last and self._admission.closed_for() > self._config.grace_s / 2:
+                    raise UnavailableError("the server is stopping; send the image to another one")
                 kept = await self._uploads.append(upload_id, chunk.offset, chunk.data)
                 if kept - acknowledged >= _ACK_BYTES or chunk.last or not call.more_is_here:
                     acknowledged = kept
