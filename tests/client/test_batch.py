@@ -170,6 +170,31 @@ def test_leaving_early_and_closing(door: PeerDoor) -> None:
         gate.set()
 
 
+def test_leaving_while_an_answer_is_waited_for(door: PeerDoor) -> None:
+    """Ctrl-C in the midst of a batch is not lost to an error of the way out; whoever still waits hears CANCELLED."""
+    gate = threading.Event()
+
+    def slow(request: pb.DiagnoseDicomRequest) -> pb.Diagnosis:
+        gate.wait(30)
+        return answer_to(request)
+
+    async def leave(*, interrupted: bool) -> None:
+        async with AsyncDicomDiagnosticClient(door.target) as client:
+            batch = client.diagnose_batch_stream(IMAGES)
+            waiting = asyncio.ensure_future(anext(batch))
+            await asyncio.wait([waiting], timeout=0.2)
+            if interrupted:
+                waiting.cancel()  # it has not heard of it yet when the batch is closed
+            await batch.aclose()
+            with pytest.raises(asyncio.CancelledError if interrupted else CancelledError):
+                await waiting
+
+    door.peer.answer = slow
+    asyncio.run(leave(interrupted=True))
+    asyncio.run(leave(interrupted=False))
+    gate.set()
+
+
 def test_images_submitted_one_by_one_share_a_call(door: PeerDoor) -> None:
     """Futures of one client go over one call, under the names given here."""
     with DicomDiagnosticClient(door.target) as client:

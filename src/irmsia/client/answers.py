@@ -45,6 +45,7 @@ class AsyncBatchAnswers(AsyncIterator[tuple[int, Diagnosis]]):
         self._sources = sources
         self._options = options
         self._room = asyncio.Semaphore(ahead)
+        self._one = asyncio.Lock()
         self._deadline = Deadline(timeout)
         self._seen: list[tuple[int, Diagnosis]] = []
         self._answers = self._run()
@@ -53,7 +54,8 @@ class AsyncBatchAnswers(AsyncIterator[tuple[int, Diagnosis]]):
         return self
 
     async def __anext__(self) -> tuple[int, Diagnosis]:
-        return await anext(self._answers)
+        async with self._one:
+            return await anext(self._answers)
 
     @property
     def summary(self) -> BatchSummary:
@@ -61,8 +63,10 @@ class AsyncBatchAnswers(AsyncIterator[tuple[int, Diagnosis]]):
         return summarise_numbered(self._seen)
 
     async def aclose(self) -> None:
-        """Stop: images without an answer are dropped."""
-        await self._answers.aclose()
+        """Stop: images without an answer are dropped. Whoever still waits for one hears CancelledError."""
+        await self._session.close()
+        async with self._one:  # one that was interrupted a moment ago may not have let go yet
+            await self._answers.aclose()
 
     async def _run(self) -> AsyncGenerator[tuple[int, Diagnosis], None]:
         ready: asyncio.Queue[tuple[int, asyncio.Future[Any]]] = asyncio.Queue()
