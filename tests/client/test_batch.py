@@ -11,7 +11,14 @@ import pytest
 
 from irmsia._proto.irmsia.v1 import diagnosis_pb2 as pb
 from irmsia.client import AsyncDicomDiagnosticClient, DicomDiagnosticClient, RetryPolicy
-from irmsia.errors import CancelledError, OverloadedError, TimedOutError, TruncatedError, UnavailableError
+from irmsia.errors import (
+    CancelledError,
+    InvalidRequestError,
+    OverloadedError,
+    TimedOutError,
+    TruncatedError,
+    UnavailableError,
+)
 from tests.client.scripted import PeerDoor, answer_to, open_peer
 
 IMAGES = [number.to_bytes(2, "big") * 500 for number in range(60)]
@@ -45,6 +52,8 @@ def test_each_image_has_its_answer(door: PeerDoor, tmp_path: Path) -> None:
         assert _digests(list(enumerate(result.answers))) == DIGESTS
         assert result.summary.counts.total == len(IMAGES)
         assert client.diagnose_batch([]).answers == ()
+        with pytest.raises(InvalidRequestError):
+            client.diagnose_batch_stream(IMAGES, ahead=0)  # it would wait for ever
     assert len(door.peer.items) == 2 * len(IMAGES)
     assert door.peer.ended == len(door.peer.metadata) == 2
 

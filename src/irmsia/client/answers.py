@@ -12,7 +12,7 @@ from irmsia.client.batch import BatchSession
 from irmsia.client.calls import DiagnoseOptions
 from irmsia.client.retry import Deadline
 from irmsia.client.sources import Source, shown_name
-from irmsia.errors import TimedOutError
+from irmsia.errors import InvalidRequestError, TimedOutError
 from irmsia.wire import BatchSummary, Diagnosis, summarise_numbered
 
 _NO_MORE = object()
@@ -41,6 +41,8 @@ class AsyncBatchAnswers(AsyncIterator[tuple[int, Diagnosis]]):
         ahead: int,
         timeout: float | None,
     ) -> None:
+        if ahead < 1:
+            raise InvalidRequestError("at least one image is taken ahead")
         self._session = session
         self._sources = sources
         self._options = options
