@@ -118,3 +118,10 @@ def test_marks_where_there_is_no_proc(dead_pid: int) -> None:
 def test_brackets_around_ipv6() -> None:
     """A target is one word that a client takes."""
     assert replace(this_process(), host="::1").grpc_target == "[::1]:50051"
+
+
+@pytest.mark.parametrize(("host", "near"), [("0.0.0.0", "127.0.0.1:50051"), ("::", "[::1]:50051")])
+def test_every_address_is_reached_by_loopback(host: str, near: str) -> None:
+    """A client of this machine is told an address that can be asked, and that a certificate can name."""
+    server = replace(this_process(), host=host, http_port=50051, tls=True)
+    assert (server.grpc_target, server.http_url) == (near, f"https://{near}")

@@ -100,7 +100,7 @@ def open_server_doors(
             "grpc-batch": BatchDoor(remote),
         }
         if running is not None and running.http_port is not None:
-            ask = partial(ask_over_http, running.host, running.http_port, tls=_tls_context(tls))
+            ask = partial(ask_over_http, running.near_host, running.http_port, tls=_tls_context(tls))
             doors["rest"] = RestDoor(ask, remote)
             stack.callback(doors["rest"].close)
         yield doors

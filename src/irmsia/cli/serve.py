@@ -48,7 +48,8 @@ def serve(
 
 
 def _announce(server: RunningServer) -> None:
-    text = f"serving gRPC on {server.grpc_target}, HTTP on {server.http_url}, Ctrl-C stops"
+    others = "" if server.near_host == server.host else ", and on every other address of this machine"
+    text = f"serving gRPC on {server.grpc_target}, HTTP on {server.http_url}{others}, Ctrl-C stops"
     make_console(stderr=True).print(text, style="bold", soft_wrap=True)
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from irmsia import durable
 from irmsia.server.address import join_address
 
+_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
@@ -32,15 +34,20 @@ class RunningServer:
     tls: bool = False
 
     @property
+    def near_host(self) -> str:
+        """The address by which this machine reaches it: a certificate names that, never "every address"."""
+        return _EVERY_ADDRESS.get(self.host, self.host)
+
+    @property
     def grpc_target(self) -> str:
         """``HOST:PORT`` of the gRPC door."""
-        return join_address(self.host, self.grpc_port)
+        return join_address(self.near_host, self.grpc_port)
 
     @property
     def http_url(self) -> str | None:
         """``http://HOST:PORT`` or ``https://HOST:PORT`` of the HTTP door; null without one."""
         scheme = "https" if self.tls else "http"
-        return None if self.http_port is None else f"{scheme}://{join_address(self.host, self.http_port)}"
+        return None if self.http_port is None else f"{scheme}://{join_address(self.near_host, self.http_port)}"
 
 
 def run_folder(home: Path) -> Path:
