@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import Platform
+from tests.server.certificates import make_certificate, write_tls
 
 
 def _memory(pid: int) -> int:
@@ -86,6 +87,21 @@ def test_a_server_that_fails_its_own_check_stops(platform: Platform) -> None:
     assert server.returncode == 1
     assert "FAIL" in out
     assert "It runs" not in out
+    assert "Traceback" not in err
+
+
+def test_a_check_that_does_not_reach_its_own_server_has_failed(platform: Platform, tmp_path: Path) -> None:
+    """`serve --qa` by TLS without the authority of the client: exit 1 and a line why, no server that looks checked."""
+    files = write_tls(tmp_path, make_certificate("localhost"))
+    platform.environment |= {
+        "IRMSIA_SERVER__TLS_CERTIFICATE": str(files.certificate),
+        "IRMSIA_SERVER__TLS_KEY": str(files.key),
+    }
+    server = platform.start("serve", "--port", "0", "--grpc-port", "0", "--qa")
+    out, err = server.communicate(timeout=60)
+    assert server.returncode == 1
+    assert out == ""
+    assert "check does not reach this server" in err
     assert "Traceback" not in err
 
 

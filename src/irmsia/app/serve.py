@@ -24,10 +24,10 @@ from irmsia.server.address import listen_address, require_free_port
 from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.server.http.config import HttpServerConfig
 from irmsia.server.metrics import Metrics
-from irmsia.server.run_file import RunningServer
+from irmsia.server.run_file import RunningServer, list_running
 from irmsia.server.serve import HttpDoor, serve
 from irmsia.server.tls import read_tls, tls_files
-from irmsia.settings.tree import ClientSettings, Settings
+from irmsia.settings.tree import Settings
 from irmsia.telemetry import format_stack, get_logger, log_event
 
 Check = Callable[[Doors, RunningServer], bool]
@@ -64,7 +64,7 @@ def run_server(settings: Settings, *, on_ready: Callable[[RunningServer], None],
         load = partial(load_active, settings, pool.prepare)
         engine = stack.enter_context(open_engine(settings, pool, workers, load=load, observer=http.metrics))
         stack.enter_context(ModelWatch(settings, engine, pool.prepare).running())
-        proof = _Proof(engine, pool, check, settings.client)
+        proof = _Proof(engine, pool, check, settings)
 
         def ready(server: RunningServer) -> None:
             on_ready(server)
@@ -112,14 +112,12 @@ def require_private_files(home: Path) -> None:
 class _Proof:
     """The check of a server by itself, on a thread of its own."""
 
-    def __init__(
-        self, engine: InferenceService, pool: DecoderPool, check: Check | None, client: ClientSettings
-    ) -> None:
+    def __init__(self, engine: InferenceService, pool: DecoderPool, check: Check | None, settings: Settings) -> None:
         self.failed = False
         self._engine = engine
         self._pool = pool
         self._check = check
-        self._client = client
+        self._settings = settings
 
     def start(self, server: RunningServer) -> None:
         if self._check is not None:
@@ -127,11 +125,14 @@ class _Proof:
 
     def _run(self, check: Check, server: RunningServer) -> None:
         try:
-            with open_server_doors(server.grpc_target, server, self._client) as remote:
+            with open_server_doors(server.grpc_target, server, self._settings.client) as remote:
                 doors = Doors({"process": self._engine, **remote}, self._pool.inspect)
                 self.failed = not check(doors, server)
-        except (CancelledError, UnavailableError):
-            return  # the server was stopped meanwhile
+        except (CancelledError, UnavailableError) as error:
+            if server not in list_running(self._settings.home):
+                return  # the server was stopped meanwhile
+            log_event(_log, logging.ERROR, "check does not reach this server; with TLS, see client.ca", code=error.code)
+            self.failed = True
         except Exception as error:  # noqa: BLE001 - edge of a thread: a check that breaks has failed
             code = error.code if isinstance(error, IrmsiaError) else "INTERNAL"
             log_event(_log, logging.ERROR, "check broke", code=code, stack=format_stack(error))
