@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ class DicomDiagnosticClient:
         )
         self.targets = self._client.targets
         self._closed = False
+        self._beginning = threading.RLock()
         self._loop = enter_loop()
 
     def __enter__(self) -> Self:
@@ -63,9 +65,10 @@ class DicomDiagnosticClient:
 
     def close(self) -> None:
         """Close the channels; calls that are under way end with CancelledError. Twice is once."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._beginning:
+            if self._closed:
+                return
+            self._closed = True
         asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result()
         leave_loop()
 
@@ -192,12 +195,13 @@ class DicomDiagnosticClient:
             return future.result()
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        if self._closed:
-            work.close()
-            failed: Future[T] = Future()
-            failed.set_exception(CancelledError(CLOSED))
-            return failed
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._beginning:  # what is begun while another thread closes would wait on a loop that has ended
+            if not self._closed:
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        failed: Future[T] = Future()
+        failed.set_exception(CancelledError(CLOSED))
+        return failed
 
 
 class BatchAnswers(Iterator[tuple[int, Diagnosis]]):
