@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,4 +67,14 @@ def test_no_cell_is_a_formula(text: str, begin: str) -> None:
     """Whatever a file or a header is called, a spreadsheet shows it and computes nothing (OWASP, CSV Injection)."""
     hostile = begin + text.encode("utf-8", "replace").decode()
     [row] = _table(Diagnosis(input=hostile, source=Source(study_instance_uid=hostile)))
-    assert row["input"] == row["study_instance_uid"] == f"'{hostile}"
+    assert row["input"] == row["study_instance_uid"]
+    assert row["input"].startswith(f"'{begin}")
+    assert row["input"].replace("'", "") == hostile.replace("'", "")
+    for cell in re.split("[;\t\r\n]", row["input"]):  # as a spreadsheet with another separator reads it
+        assert not cell.lstrip('"').startswith(tuple("=+-@＝＋－＠"))
+
+
+def test_only_what_would_be_computed_is_changed() -> None:
+    """A sign within a name stays as it is; after a semicolon it would begin a formula where that separates cells."""
+    rows = _table(Diagnosis(input="a-1;b,=2"), Diagnosis(input='a;=1+1;"=2"'))
+    assert [row["input"] for row in rows] == ["a-1;b,=2", "a;'=1+1;'\"=2\""]

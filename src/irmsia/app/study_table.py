@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 
 from irmsia.app.study_result import DUPLICATE, StudyResult, instance_of
@@ -11,8 +12,9 @@ from irmsia.findings.types import Diagnosis, Source, State
 from irmsia.findings.vocabulary import NORMAL, list_terms
 
 _TERMS = tuple(term.code for term in list_terms() if term.code != NORMAL)
-_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
-"""What makes a spreadsheet compute a cell, full-width forms too (OWASP, CSV Injection)."""
+_FORMULA = re.compile(r"""^(?=[\t\r\n])|(?:^|(?<=[;\t\r\n]))(?="*[=+\-@＝＋－＠])""")
+"""Where a spreadsheet would begin to compute, full-width forms too (OWASP, CSV Injection): at the start of a cell, and
+after a semicolon, a tab or a line end, where many a spreadsheet begins another cell (French ones, say)."""
 
 Cell = str | int | float | None
 
@@ -93,7 +95,7 @@ def _evidence_cells(answer: Diagnosis) -> dict[str, Cell]:
 
 
 def _guarded(cell: Cell) -> Cell:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    return _FORMULA.sub("'", cell) if isinstance(cell, str) else cell
 
 
 def _line(cells: Iterable[Cell]) -> bytes:
