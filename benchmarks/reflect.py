@@ -118,7 +118,8 @@ def _lines(server: Reflected, given: argparse.Namespace) -> Iterator[str]:
         case "describe":
             yield server.describe(given.name)
         case _:
-            yield from (MessageToJson(reply, indent=1, preserving_proto_field_name=True) for reply in server.call(given.name, _requests(given.request)))
+            replies = server.call(given.name, _requests(given.request))
+            yield from (MessageToJson(reply, indent=1, preserving_proto_field_name=True) for reply in replies)
 
 
 if __name__ == "__main__":
