@@ -69,7 +69,14 @@ def test_a_named_file_that_fails_is_exit_1(platform: Platform, phantoms: Path, t
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--out", "r.txt"), ("--restart",), ("--language", "fr"), ("--out", "r.csv", "--language", "fr")],
+    [
+        ("--out", "r.txt"),
+        ("--restart",),
+        ("--language", "fr"),
+        ("--out", "r.csv", "--language", "fr"),
+        ("--out", "r.csv", "--stream"),
+        ("--batch", "--stream"),
+    ],
 )
 def test_wrong_usage_is_exit_2(platform: Platform, phantoms: Path, arguments: tuple[str, ...]) -> None:
     """Before a model is loaded."""

@@ -83,6 +83,9 @@ def diagnose(
 
     With [bold]--out[/bold] they are written as a study: one row an instance, a summary by study and series.
     """
+    if stream and (batch or out is not None):
+        raise InvalidRequestError("--stream shows images that somebody waits for; it does not go with --batch or --out")
+
     from irmsia.app.configure import read_settings
     from irmsia.app.diagnose import DiagnoseOptions, write_maps
     from irmsia.app.inputs import Skipped, list_inputs
