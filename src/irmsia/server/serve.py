@@ -101,7 +101,7 @@ class Doors:
         await self.grpc.say_stopping()
         if self.http is not None:
             self.http.stop_receiving()
-            await self.http.passed_on(grace_s)
+            await self.http.passed_on(grace_s / 2)  # whoever gRPC lets in meanwhile must have time for an answer, too
         answered = await self.grpc.drain(max(0.0, limit - time.monotonic()))
         if self.http is not None:
             await self.http.stop()

@@ -92,7 +92,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        reply = _Reply(send, _headers(self._tls))
+        reply = _Reply(send, self._headers(scope))
         slot = Slot(self._admission)
         scope.setdefault("state", {})["slot"] = slot
         began = time.monotonic()
@@ -101,6 +101,11 @@ class Guard:
         finally:
             slot.give_back()
             self._observed(scope, reply.status, time.monotonic() - began)
+
+    def _headers(self, scope: Scope) -> dict[str, str]:
+        """With TLS browsers are told to come by TLS only, but not for localhost, which other servers share."""
+        pinned = self._tls and not is_loopback_name(Headers(scope=scope).get("host", "localhost"))
+        return {**HEADERS, "Strict-Transport-Security": "max-age=31536000"} if pinned else HEADERS
 
     async def _answer(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
         try:
@@ -164,10 +169,6 @@ class _Reply:
             for name, value in self._headers.items():
                 headers.setdefault(name, value)
         await self._send(message)
-
-
-def _headers(tls: bool) -> dict[str, str]:
-    return {**HEADERS, "Strict-Transport-Security": "max-age=31536000"} if tls else HEADERS
 
 
 def _typed(error: Exception) -> IrmsiaError:
