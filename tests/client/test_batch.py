@@ -119,6 +119,22 @@ def test_several_servers_share_a_batch() -> None:
         assert _digests(answers) == DIGESTS
 
 
+def test_several_servers_that_are_all_gone() -> None:
+    """A batch that nobody answers any more ends as if there were one server; it does not go round among them."""
+    with open_peer() as one, open_peer() as two:
+        policy = RetryPolicy(pause_s=0.001)
+        with DicomDiagnosticClient([one.target, two.target], retry=policy) as client:
+            batch = client.diagnose_batch_stream(IMAGES * 20, timeout=60)
+            for _ in range(20):
+                next(batch)
+            one.stop()
+            two.stop()
+            with pytest.raises(UnavailableError):
+                list(batch)
+            with pytest.raises(UnavailableError):
+                client.diagnose_batch(IMAGES, timeout=60)
+
+
 def test_an_image_that_was_turned_away_is_sent_again(door: PeerDoor) -> None:
     """A full server is no answer to an image; if it stays full, that is raised."""
     full = iter([OverloadedError("full")] * 3)

@@ -63,6 +63,7 @@ class BatchSession:
         self._ending = False
         self._changed = asyncio.Event()
         self._workers: dict[Server, asyncio.Task[None]] = {}
+        self._given_up: set[Server] = set()
         self._sending: set[asyncio.Task[None]] = set()
 
     def submit(self, source: Source, options: DiagnoseOptions, name: str | None) -> asyncio.Future[Diagnosis]:
@@ -91,7 +92,8 @@ class BatchSession:
         self._waiting.extend(self._unsettled)
         self._fail(CancelledError(CLOSED))
 
-    def _put(self, item: _Item) -> None:
+    def _put(self, item: _Item, *, again: bool = True) -> None:
+        """Queue one image; ``again``: servers that were given up are asked once more for it."""
         if item.answer.done():  # nobody waits for it any more
             return
         if self._closed:
@@ -99,7 +101,9 @@ class BatchSession:
             return
         self._waiting.append(item)
         for server in self._servers.all:
-            if (worker := self._workers.get(server)) is None or worker.done():
+            worker = self._workers.get(server)
+            if (worker is None or worker.done()) and (again or server not in self._given_up):
+                self._given_up.discard(server)
                 self._workers[server] = asyncio.ensure_future(self._work(server))
         self._wake()
 
@@ -151,6 +155,7 @@ class BatchSession:
             if pause is None:
                 break
             await self._servers.pause(pause)
+        self._given_up.add(server)
         if all(worker.done() or worker is asyncio.current_task() for worker in self._workers.values()):
             self._fail(error)
 
@@ -173,7 +178,7 @@ class BatchSession:
         finally:
             exchange.cancel()
             for item in stream.sent.values():
-                self._put(item)
+                self._put(item, again=False)  # or servers that are all dead would wake each other for ever
 
     async def _send(self, stream: _Stream) -> None:
         for _ in range(_CALL_IMAGES):
