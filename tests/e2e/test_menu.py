@@ -233,3 +233,14 @@ def test_every_entry_is_a_command_with_options_that_it_has(
         assert entry.act is not None
         entry.act(Menu(check, Tongue.EN, tmp_path))
     assert ran == ["health", "diagnose", "diagnose", "diagnose", "proto"]
+
+
+def test_a_server_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The menu is left without an error of its own, and nothing is left running."""
+    monkeypatch.setattr("irmsia.cli.menu._GRACE_S", 0.1)
+    menu = Menu(lambda arguments: 0, Tongue.EN, tmp_path)
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as server:
+        menu._server = server
+        menu.close()
+        assert server.returncode == -signal.SIGKILL

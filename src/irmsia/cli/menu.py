@@ -137,7 +137,8 @@ class Menu:
         assert self._server.stdin is not None
         self._server.stdin.close()
         try:
-            self._server.wait(_GRACE_S)
+            with suppress(subprocess.TimeoutExpired):
+                self._server.wait(_GRACE_S)
         finally:
             self._server.kill()
             self._server.wait()
