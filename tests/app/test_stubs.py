@@ -61,7 +61,6 @@ def test_the_contract_is_in_the_package() -> None:
 
 def test_python_stubs_ask_a_real_server(tmp_path: Path) -> None:
     """A program with the written package, and nothing of this platform, gets an answer."""
-    pytest.importorskip("grpc_tools")
     stubs = write_stubs(tmp_path / "stubs")
     assert stubs.missing is None
     assert tmp_path / "stubs/irmsia_v1/diagnosis_pb2_grpc.py" in stubs.files
@@ -83,7 +82,6 @@ def test_python_stubs_ask_a_real_server(tmp_path: Path) -> None:
 
 def test_any_language_that_protoc_knows(tmp_path: Path, programs: Path) -> None:
     """The protoc on the PATH writes what it knows by itself, and asks the plugin of any other language."""
-    pytest.importorskip("grpc_tools")
     _program(programs, "protoc", f'#!/bin/sh\nexec {sys.executable} -m grpc_tools.protoc "$@"\n')
     assert [path.name for path in write_stubs(tmp_path / "a", "pyi").files] == ["diagnosis_pb2.pyi"]
     _program(programs, "protoc-gen-toy", PLUGIN.format(python=sys.executable))
