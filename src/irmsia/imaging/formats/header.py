@@ -80,7 +80,6 @@ class DicomHeader:
         character_set = self._elements.get(_CHARACTER_SET)
         self._ascii = character_set is None or b"13" not in character_set[2]  # JIS X 0201 has no backslash
         self._parsed: Dataset | None = None
-        self._known: dict[str, Any] = {}
 
     @property
     def original_encoding(self) -> tuple[bool, bool]:
@@ -89,11 +88,6 @@ class DicomHeader:
 
     def get(self, key: str, /) -> Any:
         """The value, or None where it is absent. Raises whatever pydicom raises for a broken one."""
-        if key not in self._known:
-            self._known[key] = self._read(key)
-        return self._known[key]
-
-    def _read(self, key: str) -> Any:
         element = self._elements.get(_TAGS.get(key, 0))
         if element is None:
             return None
