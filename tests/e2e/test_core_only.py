@@ -45,12 +45,12 @@ def test_the_hook_fires(core: Platform, tmp_path: Path) -> None:
     assert "No module named 'torch'" in result.stderr
 
 
-def test_serve_diagnose_qa_and_verify_need_no_torch(core: Platform, phantoms: Path) -> None:
+def test_serve_diagnose_qa_and_verify_need_no_torch(core: Platform, phantoms: Path, tmp_path: Path) -> None:
     """Every one of them works through to its end."""
     try:
         _, target = core.serve()
         file = next(phantoms.glob("*.dcm"))
-        assert core.run("diagnose", file, "--heatmap", phantoms / ".maps").returncode == 0
+        assert core.run("diagnose", file, "--heatmap", tmp_path / "maps").returncode == 0
         assert core.run("diagnose", file, "--server", target).returncode == 0
         assert core.run("qa").returncode == 1  # the tiny model knows no phantoms, but every door answered
         reports = [json.loads(line) for line in core.run("models", "verify", "--json").stdout.splitlines()]

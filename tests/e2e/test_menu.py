@@ -175,8 +175,10 @@ def test_ctrl_c_ends_an_entry_and_not_the_menu(menu: Terminal, many: Path) -> No
     _assert_gone(running)
 
 
-def test_a_failure_is_one_line_and_the_menu_goes_on(menu: Terminal, tmp_path: Path) -> None:
+def test_a_failure_is_one_line_and_the_menu_goes_on(environment: dict[str, str], tmp_path: Path) -> None:
     """No server, no such file, no such number: each is told."""
+    menu = Terminal("menu", environment=environment | {"IRMSIA_HOME": str(tmp_path / "home")})
+    menu.expect("Number: ")
     menu.type("2")
     assert "(UNAVAILABLE)" in menu.expect("Number: ")
     menu.type("3")
