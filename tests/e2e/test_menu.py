@@ -158,12 +158,16 @@ def test_whatever_ends_the_menu_ends_its_server(menu: Terminal, kind: signal.Sig
     _assert_gone(running)
 
 
-def test_ctrl_c_ends_an_entry_and_not_the_menu(menu: Terminal, many: Path) -> None:
+def test_ctrl_c_ends_an_entry_and_not_the_menu(menu: Terminal, many: Path, tmp_path: Path) -> None:
     """The server goes on, and so does the menu."""
+    (tmp_path / "more").mkdir()  # far more than are answered before the key is pressed, on a busy machine, too
+    for path in many.iterdir():
+        for number in range(20):
+            os.link(path, tmp_path / "more" / f"{number}-{path.name}")
     running = _start_server(menu)
     menu.type("5")
     menu.expect("four phantoms: ")
-    menu.type(str(many))
+    menu.type(str(tmp_path / "more"))
     menu.expect("Research use only")
     menu.type(CTRL_C)
     menu.expect("stopped")
