@@ -159,7 +159,7 @@ def test_whatever_ends_the_menu_ends_its_server(menu: Terminal, kind: signal.Sig
 
 
 def test_ctrl_c_ends_an_entry_and_not_the_menu(menu: Terminal, many: Path, tmp_path: Path) -> None:
-    """The server goes on, and so does the menu; where the key ends the menu as well, nothing is left running."""
+    """The server goes on, and so does the menu."""
     (tmp_path / "more").mkdir()  # far more than are answered before the key is pressed, on a busy machine, too
     for path in many.iterdir():
         for number in range(20):
@@ -170,12 +170,7 @@ def test_ctrl_c_ends_an_entry_and_not_the_menu(menu: Terminal, many: Path, tmp_p
     menu.type(str(tmp_path / "more"))
     menu.expect("Research use only")
     menu.type(CTRL_C)
-    try:
-        menu.expect("stopped")
-    except AssertionError:  # about one time in fifteen: known, docs/commands.md
-        menu.end()
-        _assert_gone(running)
-        return
+    menu.expect("stopped")
     menu.expect("Number: ")
     menu.type("2")
     assert "ready" in menu.expect("Number: ")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 from typing import IO, Annotated, Any, NoReturn
 
 import typer
@@ -85,13 +86,18 @@ class Menu:
         Raises:
             KeyboardInterrupt: Ctrl-C ended it.
         """
-        try:
-            if self._command(list(arguments)) == _INTERRUPTED:
-                raise KeyboardInterrupt
-        except IrmsiaError as error:
-            fail(error.code, error.message)
-        except _USAGE as error:
-            fail("INVALID_REQUEST", error.format_message())
+        with _interrupts() as interrupted:
+            try:
+                if self._command(list(arguments)) == _INTERRUPTED:
+                    raise KeyboardInterrupt
+            except IrmsiaError as error:
+                fail(error.code, error.message)
+            except _USAGE as error:
+                fail("INVALID_REQUEST", error.format_message())
+            except (Exception, SystemExit):  # what is being imported or ended may turn Ctrl-C into an error of its own
+                if interrupted.is_set():
+                    raise KeyboardInterrupt from None
+                raise
 
     def ask(self, said: Said, default: Callable[[], str]) -> str:
         """A path that a person types, or ``default`` where nothing is typed."""
@@ -152,6 +158,23 @@ class Menu:
         for phantom in made:
             (folder / phantom.name).write_bytes(phantom.data)
         return [str(folder / phantom.name) for phantom in made]
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Set at Ctrl-C, which then does what it did before."""
+    interrupted, before = threading.Event(), signal.getsignal(signal.SIGINT)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _pass_on(line: str) -> None:
