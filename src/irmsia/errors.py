@@ -11,11 +11,17 @@
     │   ├── UnsupportedError           UNSUPPORTED
     │   ├── DecodeFailedError          DECODE_FAILED
     │   ├── LimitExceededError         LIMIT_EXCEEDED
-    │   └── QuarantinedError           QUARANTINED
+    │   ├── QuarantinedError           QUARANTINED
+    │   ├── ArchiveRejectedError       ARCHIVE_REJECTED
+    │   └── ChecksumMismatchError      CHECKSUM_MISMATCH
     ├── RequestError                   what was asked for
     │   ├── InvalidRequestError        INVALID_REQUEST
     │   ├── ModelNotFoundError         MODEL_NOT_FOUND
-    │   └── UploadExpiredError         UPLOAD_EXPIRED
+    │   ├── DatasetNotFoundError       DATASET_NOT_FOUND
+    │   ├── UploadExpiredError         UPLOAD_EXPIRED
+    │   ├── AddressRefusedError        ADDRESS_REFUSED
+    │   ├── NotConfiguredError         NOT_CONFIGURED
+    │   └── LeakingSplitError          LEAKING_SPLIT
     ├── BundleRejectedError            BUNDLE_REJECTED
     └── ServiceError                   the platform itself
         ├── TimedOutError              TIMED_OUT
@@ -23,6 +29,7 @@
         ├── OverloadedError            OVERLOADED
         ├── CancelledError             CANCELLED
         ├── UnavailableError           UNAVAILABLE
+        ├── SourceFailedError          SOURCE_FAILED
         ├── AddressInUseError          ADDRESS_IN_USE
         ├── UnsafeSettingsError        UNSAFE_SETTINGS
         ├── StorageFullError           STORAGE_FULL
@@ -119,6 +126,18 @@ class QuarantinedError(InputError):
     code = "QUARANTINED"
 
 
+class ArchiveRejectedError(InputError):
+    """An archive whose entries point outside, are no regular files, or lie about their sizes."""
+
+    code = "ARCHIVE_REJECTED"
+
+
+class ChecksumMismatchError(InputError):
+    """Bytes that are not those that were announced or catalogued."""
+
+    code = "CHECKSUM_MISMATCH"
+
+
 class RequestError(IrmsiaError):
     """The request asks for something that does not exist or makes no sense."""
 
@@ -133,6 +152,30 @@ class ModelNotFoundError(RequestError):
     """No ready model of that name."""
 
     code = "MODEL_NOT_FOUND"
+
+
+class DatasetNotFoundError(RequestError):
+    """No dataset, or no state of it, of that name."""
+
+    code = "DATASET_NOT_FOUND"
+
+
+class AddressRefusedError(RequestError):
+    """An address that must not be asked: not https, or in a private network."""
+
+    code = "ADDRESS_REFUSED"
+
+
+class NotConfiguredError(RequestError):
+    """A token or an extra is missing; the message says how to get it."""
+
+    code = "NOT_CONFIGURED"
+
+
+class LeakingSplitError(RequestError):
+    """Patients, studies or near-duplicates stand in more than one part."""
+
+    code = "LEAKING_SPLIT"
 
 
 class UploadExpiredError(RequestError):
@@ -183,6 +226,12 @@ class UnavailableError(ServiceError):
     """No server answers at the address."""
 
     code = "UNAVAILABLE"
+
+
+class SourceFailedError(ServiceError):
+    """A public source answers, but not what it should."""
+
+    code = "SOURCE_FAILED"
 
 
 class AddressInUseError(ServiceError):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from irmsia.settings.limits import MIB, ReadLimits
@@ -104,6 +104,31 @@ class ClientSettings(BaseModel):
     key: Path | None = Field(None, description="PEM file of the private key of that certificate")
 
 
+class CollectSettings(BaseModel):
+    """How public sources are asked, and what a download may cost."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    connections: int = Field(4, ge=1, le=64, description="downloads at once")
+    host_connections: int = Field(4, ge=1, le=64, description="downloads at once from one host")
+    host_rate: float = Field(8.0, gt=0, description="requests a second to one host")
+    retries: int = Field(5, ge=0, description="times that a failed request is made again")
+    stall_seconds: float = Field(60.0, gt=0, description="seconds without a byte after which a connection is given up")
+    file_bytes: int = Field(256 * 1024 * MIB, gt=0, description="bytes of one downloaded file")
+    archive_bytes: int = Field(1024 * 1024 * MIB, gt=0, description="bytes that one archive may unpack to")
+    archive_entries: int = Field(2_000_000, gt=0, description="entries of one archive")
+    archive_ratio: float = Field(200.0, gt=0, description="unpacked bytes per packed byte of one archive")
+    allow_loopback: bool = Field(
+        False, description="also ask this machine, and without TLS: for stand-in servers of tests"
+    )
+    nbia_url: str = Field(
+        "https://nbia.cancerimagingarchive.net/nbia-api/services", description="address of NBIA's services"
+    )
+    s3_url: str = Field("https://s3.amazonaws.com", description="address of the object store of IDC")
+    kaggle_url: str = Field("https://www.kaggle.com/api/v1", description="address of Kaggle's services")
+    nih_url: str = Field("https://nihcc.box.com/shared/static", description="address of NIH's archives")
+
+
 class LogSettings(BaseModel):
     """What goes to standard error."""
 
@@ -122,6 +147,9 @@ class Settings(BaseSettings):
         default_factory=lambda: Path(platformdirs.user_data_dir("irmsia", appauthor=False)),
         description="folder of keys, bundles, the running servers and the pseudonym key",
     )
+    database_url: SecretStr | None = Field(
+        None, description="database of datasets, as SQLAlchemy writes it; irmsia.db in IRMSIA_HOME unless set"
+    )
     inference_url: str | None = Field(
         None, description="gRPC server (HOST:PORT) that answers /api/v1/ai-grpc/; this server itself unless set"
     )
@@ -129,5 +157,6 @@ class Settings(BaseSettings):
     engine: EngineSettings = Field(default_factory=EngineSettings, description="the work")
     models: ModelSettings = Field(default_factory=ModelSettings, description="the models of a server")
     client: ClientSettings = Field(default_factory=ClientSettings, description="how servers are asked")
+    collect: CollectSettings = Field(default_factory=CollectSettings, description="how public sources are asked")
     limits: ReadLimits = Field(default_factory=ReadLimits, description="what one input may cost")
     log: LogSettings = Field(default_factory=LogSettings, description="the log on standard error")

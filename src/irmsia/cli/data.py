@@ -1,0 +1,8 @@
+"""`irmsia data`: from public sources and folders to training-ready, leak-free, versioned sets."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(name="data", help="Datasets: collect, catalogue, organise, split, prove.", no_args_is_help=True)
+# Each file `data_*.py` adds its commands: scan.register(app) ...

@@ -1,0 +1,1 @@
+"""Public sources: one file each, found by a registry; one download engine for all."""
