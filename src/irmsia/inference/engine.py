@@ -17,7 +17,7 @@ from irmsia.inference.model import ReadyModel, make_model
 from irmsia.inference.observer import Guarded, Observer, Silent
 from irmsia.inference.pipeline import SOFTWARE
 from irmsia.inference.plan import make_plan
-from irmsia.inference.protocol import DiagnoseRequest, ModelInfo, ServiceHealth, Stage
+from irmsia.inference.protocol import DiagnoseRequest, ModelInfo, Priority, ServiceHealth, Stage
 from irmsia.inference.ready import ReadyModels
 from irmsia.inference.runtimes.protocol import Precision
 from irmsia.inference.scheduler import Scheduler
@@ -111,6 +111,13 @@ class Engine:
             raise
         self._observer.admitted(request.priority)
         return ticket.future
+
+    def has_room(self, client: str, ahead: int) -> bool:
+        """See `irmsia.inference.protocol.TellsRoom.has_room`."""
+        with self._state:
+            return self._closing or self._waiting.has_place(
+                Priority.SINGLE, client, ahead=min(ahead, self._settings.queue // 2)
+            )
 
     def models(self) -> tuple[ModelInfo, ...]:
         """Every ready model, the active one first; none before it is ready."""

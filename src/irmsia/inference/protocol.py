@@ -7,12 +7,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from irmsia.findings.service import ModelInfo, ServiceHealth
 from irmsia.findings.types import Diagnosis
 
-__all__ = ["DiagnoseRequest", "InferenceService", "ModelInfo", "Priority", "ServiceHealth", "Stage"]
+__all__ = ["DiagnoseRequest", "InferenceService", "ModelInfo", "Priority", "ServiceHealth", "Stage", "TellsRoom"]
 
 
 class Priority(IntEnum):
@@ -86,4 +86,16 @@ class InferenceService(Protocol):
 
     def close(self) -> None:
         """Answer what was admitted, then stop the workers. Twice is once."""
+        ...
+
+
+@runtime_checkable
+class TellsRoom(Protocol):
+    """A service that knows at once whether it would take a request: so that nobody sends one in vain."""
+
+    def has_room(self, client: str, ahead: int) -> bool:
+        """Whether a single image of ``client`` would find a place behind ``ahead`` others that are on their way.
+
+        Of these as many count as half of the places: they may never arrive.
+        """
         ...

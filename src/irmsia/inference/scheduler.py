@@ -45,12 +45,16 @@ class Scheduler(Generic[T]):
 
     def add(self, item: T, priority: Priority, client: str) -> bool:
         """Let ``item`` wait behind those of its client and priority; False where it finds no place."""
-        if not self._has_place(priority, client):
-            self._drop_gone()
-            if not self._has_place(priority, client):
-                return False
+        if not self.has_place(priority, client):
+            return False
         self._turns[priority].add(item, client)
         return True
+
+    def has_place(self, priority: Priority, client: str, *, ahead: int = 0) -> bool:
+        """Whether an item of ``client`` would find a place behind ``ahead`` others that are yet to come."""
+        if not self._has_place(priority, client, ahead):
+            self._drop_gone()
+        return self._has_place(priority, client, ahead)
 
     def take(self) -> T | None:
         """The item whose turn it is, null where none waits."""
@@ -67,12 +71,12 @@ class Scheduler(Generic[T]):
         self._turns = {priority: _Turns[T]() for priority in Priority}
         return tuple(item for item in left if not self._is_gone(item))
 
-    def _has_place(self, priority: Priority, client: str) -> bool:
+    def _has_place(self, priority: Priority, client: str, ahead: int) -> bool:
         batch = self._turns[Priority.BATCH].count
         if priority is Priority.BATCH and batch >= self._batch_places:
             return False
         known = any(client in turns for turns in self._turns.values())
-        return len(self) < (self._shared_places if known else self._places)
+        return len(self) + ahead < (self._shared_places if known else self._places)
 
     def _next_priority(self) -> Priority | None:
         waiting = [priority for priority in Priority if self._turns[priority].count]

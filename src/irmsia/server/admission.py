@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from irmsia.errors import OverloadedError, UnavailableError
 from irmsia.server.lanes import Lanes
 
+HasRoom = Callable[[str, int], bool]
+
 MIB = 1024 * 1024
+FULL = "too many requests at once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,14 @@ class AdmissionLimits:
 class Admission:
     """Counts what is inside; both doors of a server share one. ``receiving`` bounds what comes in at once."""
 
-    def __init__(self, limits: AdmissionLimits | None = None) -> None:
+    def __init__(
+        self, limits: AdmissionLimits | None = None, *, has_room: HasRoom = lambda client, ahead: True
+    ) -> None:
+        """``has_room``: whether whoever answers would take an image of that client behind so many; it must be quick."""
         self._limits = limits = limits or AdmissionLimits()
+        self._has_room = has_room
         self._calls = 0
+        self._coming = 0
         self._streams = 0
         self._bytes = 0
         self._stopping = self._closed = False
@@ -46,6 +54,11 @@ class Admission:
         self._idle = asyncio.Event()
         self._idle.set()
         self.receiving = Lanes(limits.receivers, limits.slow_receivers)
+
+    @property
+    def retry_after_s(self) -> float:
+        """Told to who was turned away."""
+        return self._limits.retry_after_s
 
     @property
     def stopping(self) -> bool:
@@ -78,10 +91,29 @@ class Admission:
             self._last_turned_away = time.monotonic()
             raise UnavailableError("the server is stopping")
         if self._calls >= self._limits.calls or (stream and self._streams >= self._limits.streams):
-            raise OverloadedError("too many requests at once", self._limits.retry_after_s)
+            raise OverloadedError(FULL, self._limits.retry_after_s)
         self._calls += 1
         self._streams += stream
         self._idle.clear()
+
+    @contextmanager
+    def coming(self, client: str) -> Iterator[None]:
+        """An image of ``client`` comes in inside: nobody sends one only to hear that it cannot be answered.
+
+        Raises:
+            OverloadedError: it would find no place behind those that are on their way already.
+        """
+        if not self._has_room(client, self._coming):
+            raise OverloadedError(FULL, self._limits.retry_after_s)
+        self._coming += 1
+        try:
+            yield
+        finally:
+            self._coming -= 1
+
+    def is_full(self, client: str = "") -> bool:
+        """Whether a whole image of ``client`` would be turned away now, other than by a server that stops."""
+        return not self._closed and (self._calls >= self._limits.calls or not self._has_room(client, self._coming))
 
     def leave(self, *, stream: bool = False) -> None:
         """One call is over."""

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from irmsia import __version__, telemetry
 from irmsia.errors import from_system
-from irmsia.inference.protocol import InferenceService
+from irmsia.inference.protocol import InferenceService, TellsRoom
 from irmsia.server.address import join_address
 from irmsia.server.admission import Admission
 from irmsia.server.grpc.config import GrpcServerConfig
@@ -113,7 +113,9 @@ async def open_doors(
     service: InferenceService, config: GrpcServerConfig, home: Path, http: HttpDoor | None
 ) -> AsyncIterator[Doors]:
     """Both doors, open; closed at once where something fails."""
-    admission = Admission(config.admission)
+    admission = Admission(
+        config.admission, has_room=service.has_room if isinstance(service, TellsRoom) else lambda client, ahead: True
+    )
     async with contextlib.AsyncExitStack() as stack:
         uploads = _uploads(config, home)
         stack.push_async_callback(uploads.close)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,6 +20,8 @@ from irmsia.server.grpc.config import GrpcServerConfig
 from irmsia.server.grpc.edge import ItemFailedError, Observed, client_of, guarded, parsed, watch
 from irmsia.server.grpc.receiving import receive_one
 from irmsia.server.grpc.stream import DiagnoseStream
+from irmsia.server.grpc.turning_away import TurningAway
+from irmsia.server.health import health_of
 from irmsia.server.uploads import Uploads
 from irmsia.wire import SERVICE
 from irmsia.wire.proto import diagnosis_to_message, health_to_message, models_to_message
@@ -53,6 +54,7 @@ class DicomDiagnosticServicer:
         DiagnoseDicom and DiagnoseBatch are unary on the wire, but served as a stream of one message: so a call is
         turned away before its images are taken in, and what is too large is told apart by our own error.
         """
+        turning_away = TurningAway(self._admission, self._observed)
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
@@ -67,7 +69,7 @@ class DicomDiagnosticServicer:
                     response_serializer=pb.GetAvailableModelsResponse.SerializeToString,
                 ),
                 "DiagnoseDicom": grpc.stream_unary_rpc_method_handler(
-                    self._guard("DiagnoseDicom", self._diagnose_dicom),
+                    turning_away.before("DiagnoseDicom", self._guard("DiagnoseDicom", self._diagnose_dicom)),
                     response_serializer=pb.Diagnosis.SerializeToString,
                 ),
                 "DiagnoseDicomStream": grpc.stream_stream_rpc_method_handler(
@@ -94,10 +96,7 @@ class DicomDiagnosticServicer:
         return await work(context)
 
     async def _health_check(self, context: Any) -> Message:
-        health = await asyncio.to_thread(self._service.health)
-        if self._admission.stopping:
-            health = replace(health, ready=False, reason="the server is stopping")
-        return health_to_message(health)
+        return health_to_message(await health_of(self._service, self._admission))
 
     async def _get_available_models(self, context: Any) -> Message:
         return models_to_message(await asyncio.to_thread(self._service.models))
@@ -106,10 +105,12 @@ class DicomDiagnosticServicer:
         began = time.monotonic()
         self._admission.enter()
         context.add_done_callback(lambda _: self._admission.leave())  # over only when the reply is out
+        client = client_of(context)
         limit = context.time_remaining()
         deadline = began + (self._config.request_s if limit is None else limit)
-        data = await receive_one(context, self._admission, self._config, deadline=deadline)
-        request = self._request_of(data, client=client_of(context), deadline=deadline)
+        with self._admission.coming(client):
+            data = await receive_one(context, self._admission, self._config, deadline=deadline)
+        request = self._request_of(data, client=client, deadline=deadline)
         del data
         with self._admission.hold(len(request.source) if isinstance(request.source, bytes) else 0):
             diagnosis = await answer(self._service, request, deadline)

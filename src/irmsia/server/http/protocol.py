@@ -7,6 +7,7 @@ and earned back by bytes at ``floor_bytes_s``. Without credit it is closed.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.config import Config
@@ -27,6 +28,10 @@ _LITTLE, _MUCH = 8 * 1024, 256 * 1024
 """Bytes taken from the system at once: before a request is let in, and of a body that somebody wants."""
 
 
+TurnedAway = Callable[[bytes, tuple[str, int] | None], bytes | None]
+"""By path and peer of a POST: the whole response that turns it away, null where it may come in."""
+
+
 class _Flow(FlowControl):
     """Takes little from a connection until the application asks for the body."""
 
@@ -39,9 +44,13 @@ class _Flow(FlowControl):
         """Thousands of connections may say something in one turn of the loop: what they send is in memory at once."""
         self._peer.max_size = _LITTLE  # asyncio's transports on selectors read so much at once; others take no notice
 
+    def read_much(self) -> None:
+        """A body is wanted, or thrown away: each way it goes at once."""
+        self._peer.max_size = _MUCH
+
     def resume_reading(self) -> None:
         """The body is wanted."""
-        self._peer.max_size = _MUCH
+        self.read_much()
         super().resume_reading()
 
 
@@ -50,9 +59,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     flow: _Flow
 
-    def __init__(self, config: Config, server_state: ServerState, *, limits: HttpServerConfig) -> None:
+    def __init__(
+        self, config: Config, server_state: ServerState, *, limits: HttpServerConfig, turned_away: TurnedAway
+    ) -> None:
         super().__init__(config=config, server_state=server_state, app_state={})
         self._limits = limits
+        self._turned_away = turned_away
+        self._thrown_away = False
         self._deadline: float | None = None
         self._in_head = self._in_body = self._lingering = self._last = False
         self._head = self._named = self._wire = self._content = self._unsent = 0
@@ -103,6 +116,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """The body begins."""
         self._in_head, self._in_body = False, True
         self._deadline = self._in(self._limits.patience_s)
+        if self._is_turned_away():
+            return
         super().on_headers_complete()
         if any(name in _BODY_FOLLOWS for name, _ in self.headers):
             self.flow.pause_reading()  # until the application asks: it may turn the request away
@@ -112,15 +127,30 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Count a piece of the body."""
         self._content += len(body)
-        super().on_body(body)
+        if not self._thrown_away:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole: from now on it waits for us."""
         self._in_body = self._lingering = False
         self._deadline = None
+        if self._thrown_away:
+            self.transport.close()
+            return
         super().on_message_complete()
         if self._last:
             self._close_after_answer()
+
+    def _is_turned_away(self) -> bool:
+        """Answer an image for which there is no room, without the application; the connection ends with it."""
+        idle = self.cycle is None or self.cycle.response_complete
+        refusal = self._turned_away(self.url, self.client) if idle and self.parser.get_method() == b"POST" else None
+        if refusal is None:
+            return False
+        self._thrown_away = True
+        self.transport.write(refusal)
+        self._linger()
+        return True
 
     def _close_after_answer(self) -> None:
         """The peer wants the connection closed, and its body is whole."""
@@ -135,14 +165,19 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.cycle.response_complete:
             self.cycle.body = bytearray()  # what of it was not taken is never taken
         if self._in_body and self.cycle.response_complete:
-            self._lingering = True
-            self._deadline = self._in(self._limits.linger_s)
+            self._linger()
+
+    def _linger(self) -> None:
+        """Throw the rest of the body away: closed before, the connection would be reset and the answer lost."""
+        self.flow.read_much()
+        self._lingering = True
+        self._deadline = self._in(self._limits.linger_s)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what cannot be parsed, as a problem; nothing where an answer is on its way already."""
         error = self._refusal or InvalidRequestError("this is no HTTP request")
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            self.transport.write(_written(error, self._refusal_status))
+            self.transport.write(written(error, self._refusal_status))
         self.transport.close()
 
     def forgive(self, seconds: float) -> None:
@@ -208,7 +243,7 @@ def _too_large() -> IrmsiaError:
     return LimitExceededError("the headers are too large")
 
 
-def _written(error: IrmsiaError, status: int | None) -> bytes:
+def written(error: IrmsiaError, status: int | None = None) -> bytes:
     """A whole response, as bytes: there is no application to ask."""
     response = problem_response(error, status=status, headers={**HEADERS, "Connection": "close"})
     lines = [f"HTTP/1.1 {response.status_code} ".encode("ascii")]

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from starlette.requests import Request
@@ -16,6 +16,7 @@ from irmsia.errors import InvalidRequestError, NotAnImageError, UnavailableError
 from irmsia.findings.summary import summarise
 from irmsia.inference.protocol import DiagnoseRequest, InferenceService, Priority
 from irmsia.server.admission import Admission
+from irmsia.server.health import health_of
 from irmsia.server.http.answering import answer_all, answer_one, while_connected
 from irmsia.server.http.config import HttpServerConfig
 from irmsia.server.http.forms import Form, FormFile, FormRules, read_form, remove_files
@@ -118,9 +119,7 @@ class Routes:
 
     async def ready(self, request: Request) -> Response:
         """Say whether requests are taken: 200, or 503 with the reason."""
-        health = await asyncio.to_thread(self._parts.dicom.health)
-        if self._parts.admission.stopping:
-            health = replace(health, ready=False, reason="the server is stopping")
+        health = await health_of(self._parts.dicom, self._parts.admission)
         return JsonResponse(health_to_json(health), status=200 if health.ready else 503)
 
     async def metrics(self, request: Request) -> Response:
@@ -130,14 +129,16 @@ class Routes:
 
     async def _diagnose(self, request: Request, service: InferenceService) -> Response:
         parts = self._parts
-        form = await self._read(request, ONE)
+        here = service is parts.dicom
+        with parts.admission.coming(_client_of(request)) if here else nullcontext():
+            form = await self._read(request, ONE)
         try:
             async with self._file(form) as file:
                 if not file.received.size:
                     raise NotAnImageError("the image holds no bytes")
                 asked = self._asked(request, form, file, deadline=self._deadline(1), priority=Priority.SINGLE)
                 self._admit(request)
-                passing = nullcontext() if service is parts.dicom else parts.relays.passing()
+                passing = nullcontext() if here else parts.relays.passing()
                 with passing, self._held([file.received]):
                     answer = await while_connected(request, answer_one(service, asked))
         finally:
@@ -182,7 +183,7 @@ class Routes:
             deadline=deadline,
             all_findings=form.flag("all_findings"),
             priority=priority,
-            client=request.client.host if request.client else "",
+            client=_client_of(request),
         )
 
     def _admit(self, request: Request) -> None:
@@ -193,6 +194,10 @@ class Routes:
     def _held(self, files: Iterable[Received]) -> AbstractContextManager[None]:
         """Count what the images hold in memory while they wait; those on disk hold nothing."""
         return self._parts.admission.hold(sum(len(file.source) for file in files if isinstance(file.source, bytes)))
+
+
+def _client_of(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _only_file(form: Form) -> FormFile:

@@ -12,13 +12,15 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from irmsia.errors import AddressInUseError
+from irmsia.errors import AddressInUseError, OverloadedError
 from irmsia.server.address import listen_address, require_free_port
+from irmsia.server.admission import FULL
 from irmsia.server.http.app import make_app
 from irmsia.server.http.config import HttpServerConfig
-from irmsia.server.http.protocol import GuardedProtocol
+from irmsia.server.http.protocol import GuardedProtocol, TurnedAway, written
 from irmsia.server.http.routes import HttpParts
 from irmsia.server.tls import TlsCertificates, TlsFiles
+from irmsia.wire.errors import http_status
 
 _WAITING = 2048
 """Connections that the system may hold until they are accepted."""
@@ -26,6 +28,7 @@ _WAITING = 2048
 _ACCEPTED_AT_ONCE = 64
 """Connections accepted in one turn of the loop: what they sent is read before it can be refused."""
 
+_DIAGNOSE = b"/api/v1/dicom/diagnose"
 _FAREWELL_S = 1
 _CHECK_S = 1.0
 
@@ -53,7 +56,8 @@ class HttpServer:
             timeout_keep_alive=parts.config.keep_alive_s,
             timeout_graceful_shutdown=_FAREWELL_S,
         )
-        self._server = _Server(config, parts.config, None if tls is None else TlsCertificates(tls).server_context())
+        context = None if tls is None else TlsCertificates(tls).server_context()
+        self._server = _Server(config, parts.config, context, _turning_away(parts))
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> int:
@@ -94,8 +98,15 @@ class HttpServer:
 class _Server(uvicorn.Server):
     """uvicorn's server without its signal handlers, with guarded connections."""
 
-    def __init__(self, config: uvicorn.Config, limits: HttpServerConfig, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        limits: HttpServerConfig,
+        tls: ssl.SSLContext | None,
+        turned_away: TurnedAway,
+    ) -> None:
         super().__init__(config)
+        self._turned_away = turned_away
         self.up = asyncio.Event()
         self._limits = limits
         self._tls = tls
@@ -110,7 +121,9 @@ class _Server(uvicorn.Server):
         assert sockets is not None
         self.servers = [
             await asyncio.get_running_loop().create_server(
-                lambda: GuardedProtocol(self.config, self.server_state, limits=self._limits),
+                lambda: GuardedProtocol(
+                    self.config, self.server_state, limits=self._limits, turned_away=self._turned_away
+                ),
                 sock=sockets[0],
                 ssl=self._tls,
                 ssl_handshake_timeout=self._limits.patience_s if self._tls else None,
@@ -140,6 +153,20 @@ class _Server(uvicorn.Server):
 
     def _connections(self) -> list[GuardedProtocol]:
         return [one for one in self.server_state.connections if isinstance(one, GuardedProtocol)]
+
+
+def _turning_away(parts: HttpParts) -> TurnedAway:
+    """Images that nobody has room for hear so at once: that is what most requests of a storm cost."""
+    refusal = written(OverloadedError(FULL, parts.admission.retry_after_s))
+    status = str(http_status(OverloadedError(FULL)))
+
+    def turned_away(url: bytes, peer: tuple[str, int] | None) -> bytes | None:
+        if url != _DIAGNOSE or not parts.admission.is_full(peer[0] if peer else ""):
+            return None
+        parts.metrics.requested("http", "diagnose", status, 0.0)
+        return refusal
+
+    return turned_away
 
 
 def _listen(host: str, port: int) -> socket.socket:
