@@ -2,8 +2,8 @@
 
 An address is judged twice: its text before anything is asked (`check_url`), and every IP address that its name resolves
 to, in the same step that dials one of them (`GuardedBackend`). There is no second look-up between the two, so a name
-that answers differently the second time (DNS rebinding) gains nothing. TLS still proves the name: host header and SNI are
-those of the URL.
+that answers differently the second time (DNS rebinding) gains nothing. TLS still proves the name: host header and SNI
+are those of the URL.
 
 Ranges: IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890 and successors). Numbers as hosts: WHATWG URL
 Standard section 3.5, "ends in a number". Ports: WHATWG Fetch Standard, "bad port".

@@ -1,4 +1,4 @@
-"""A file of JSON lines that only grows: a line is on the disk whole before the next one, a torn last line is dropped."""
+"""A file of JSON lines that only grows: each is on the disk whole before the next, a torn last one is dropped."""
 
 from __future__ import annotations
 

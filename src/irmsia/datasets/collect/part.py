@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ class Part:
         os.fsync(self._file.fileno())
         self._journal.note(
             self._path,
-            **{key: getattr(self.origin, key) for key in Origin.__slots__},
+            **asdict(self.origin),
             kept=self.size,
             kept_sha256=self.hex("sha256"),
             boot=_boot(),
@@ -159,7 +159,8 @@ class Part:
             self._hash(None)
         self._file.truncate(self.size)
         self._file.seek(self.size)
-        self.origin = Origin(**{key: state.get(key) for key in Origin.__slots__})
+        told = {key: state.get(key) for key in ("etag", "modified", "total")}
+        self.origin = Origin(self.origin.address, **told)
         self._checkpoint = self.size + _CHECKPOINT
         self._on_size(self.size)
         return True

@@ -116,6 +116,7 @@ class Wanted:
         licence: where it is not that of the whole offer.
         local: a file on this machine to copy instead of an address (source ``folder``).
         link: make a hard link of ``local`` where the file system can, instead of a copy.
+        tells_query: whether the query of ``url`` belongs into the receipt: it names the file and holds no secret.
         html: whether a page of HTML is what is wanted; else one is taken for an error page.
 
     Raises:
@@ -135,6 +136,7 @@ class Wanted:
     local: Path | None = None
     link: bool = False
     html: bool = False
+    tells_query: bool = False
 
     def __post_init__(self) -> None:
         check_path(self.path)

@@ -1,6 +1,7 @@
-"""One file from its address into its part: resumed where that is safe, begun anew where it is not, never trusted unproved.
+"""One file from its address into its part: resumed where that is safe, begun anew where it is not, proved at the end.
 
-Range requests: RFC 9110 sections 13.1.5 (If-Range), 14.2 (Range), 14.4 (Content-Range). ``x-goog-hash``: Google Cloud Storage.
+Range requests: RFC 9110 sections 13.1.5 (If-Range), 14.2 (Range), 14.4 (Content-Range). ``x-goog-hash``: Google Cloud
+Storage.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
+from irmsia.datasets.collect.archive_names import ArchiveLimits
+from irmsia.datasets.collect.extract import count_files
+from irmsia.datasets.collect.inflating import GZIP, inflated
 from irmsia.datasets.collect.part import Origin, Part
 from irmsia.datasets.collect.protocol import Checksum, Wanted
 from irmsia.datasets.collect.retry import Pace, RequestFailed
@@ -24,7 +28,9 @@ from irmsia.errors import (
     LimitExceededError,
     SourceFailedError,
     StorageFullError,
+    TruncatedError,
 )
+from irmsia.settings.tree import CollectSettings
 
 _ACCEPTED = frozenset({200, 206, 416})
 _PROGRESS = 64 * 1024
@@ -53,6 +59,7 @@ class Transfer:
         self._on_retry = on_retry
         self._limit = web.settings.file_bytes
         self._given: Checksum | None = None
+        self._inflates = False
 
     def run(self) -> Checksum | None:
         """Get the file whole, check its size and digest; the checksum of the source that it was proved by.
@@ -99,7 +106,8 @@ class Transfer:
 
     def _may_resume(self) -> bool:
         """Whether bytes got now will fit those got before: the server says so, or the digest at the end does."""
-        return self._wanted.resumable and (self._part.origin.validator is not None or self._wanted.checksum is not None)
+        known = self._part.origin.validator is not None or self._wanted.checksum is not None
+        return self._wanted.resumable and known and not self._inflates
 
     def _total(self) -> int | None:
         return self._wanted.bytes if self._wanted.bytes is not None else self._part.origin.total
@@ -107,7 +115,7 @@ class Transfer:
     def _begin(self, answer: Answer) -> None:
         """Look at the head of an answer; afterwards the part stands where the body begins."""
         part = self._part
-        origin = _origin(answer, part.origin.address)
+        origin = _origin(answer, self._wanted, part.origin.address)
         if answer.status == 416:
             raise RequestFailed(SourceFailedError("the source has fewer bytes than it said"), afresh=True)
         if answer.status == 206:
@@ -115,6 +123,7 @@ class Transfer:
         elif part.size:  # it does not take Range, or the file has changed
             part.reset()
         part.begin(origin)
+        self._inflates |= _is_packed_for_the_way(answer, self._wanted)
         self._given = _given_checksum(answer) or self._given
         total = origin.total
         if total is None:
@@ -144,17 +153,17 @@ class Transfer:
         encoding = answer.headers.get("content-encoding", "").strip().lower()
         pace = Pace(self._web.settings.stall_seconds)
         chunks = _paced(answer.chunks(), pace)
-        if encoding in ("", "identity") or (encoding == "gzip" and _suffix(self._wanted.path) in _GZIPPED):
+        if not _is_packed_for_the_way(answer, self._wanted):
             return chunks
         if encoding != "gzip":
             raise RequestFailed(SourceFailedError("the source compresses the file though that was not asked for"))
-        return _inflated(chunks)
+        return _unpacked(chunks)
 
     def _take(self, chunk: bytes) -> None:
         self._web.hosts.check()
         part, most = self._part, self._total()
-        if not part.size and not self._wanted.html and _HTML.match(chunk) and _suffix(self._wanted.path) not in _PAGES:
-            raise RequestFailed(SourceFailedError("the source sends a web page instead of the file"), afresh=True)
+        if not part.size:
+            self._refuse_page(chunk)
         if most is not None and part.size + len(chunk) > most:
             raise RequestFailed(SourceFailedError("the source sends more bytes than it announced"), afresh=True)
         if part.size + len(chunk) > self._limit:
@@ -162,9 +171,14 @@ class Transfer:
             raise RequestFailed(LimitExceededError(f"a file larger than {self._limit} bytes"), again=False)
         part.write(chunk)
 
+    def _refuse_page(self, head: bytes) -> None:
+        if not self._wanted.html and _suffix(self._wanted.path) not in _PAGES and _HTML.match(head):
+            raise RequestFailed(SourceFailedError("the source sends a web page instead of the file"), afresh=True)
+
     def _check(self) -> Checksum | None:
         """Prove the whole part."""
         part, wanted = self._part, self._wanted
+        self._refuse_page(part.head(_HEAD))
         if part.size == 0 and wanted.bytes != 0 and wanted.checksum is None:
             raise RequestFailed(SourceFailedError("the source sends an empty file"), afresh=True)
         if wanted.bytes is not None and part.size != wanted.bytes:
@@ -174,13 +188,25 @@ class Transfer:
         checksum = wanted.checksum or self._given
         if checksum is not None and part.hex(checksum.algorithm) != checksum.hex:
             raise RequestFailed(ChecksumMismatchError("the file is not the one its source announced"), afresh=True)
-        if wanted.verify is not None:
-            part.sync()
-            try:
-                wanted.verify(part.place)
-            except IrmsiaError as error:
-                raise RequestFailed(error, afresh=True) from None
+        try:
+            verify(wanted, part, self._web.settings)
+        except IrmsiaError as error:
+            raise RequestFailed(error, afresh=True) from None
         return checksum
+
+
+def verify(wanted: Wanted, part: Part, settings: CollectSettings) -> None:
+    """What a source asks of a whole file besides its digest: the number of its members, a check of its own.
+
+    Raises:
+        IrmsiaError: it does not hold.
+    """
+    if wanted.members is not None:
+        found = count_files(part.place, ArchiveLimits.of(settings))
+        if found != wanted.members:
+            raise TruncatedError(f"the archive holds {found} files; its source announced {wanted.members}")
+    if wanted.verify is not None:
+        wanted.verify(part.place)
 
 
 def address_digest(wanted: Wanted) -> str:
@@ -189,7 +215,7 @@ def address_digest(wanted: Wanted) -> str:
     return hashlib.sha256(place.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def copy_local(wanted: Wanted, part: Part, check: Callable[[], None]) -> Checksum | None:
+def copy_local(wanted: Wanted, part: Part, settings: CollectSettings, check: Callable[[], None]) -> Checksum | None:
     """A file of this machine into its part; the checksum it was proved by.
 
     Raises:
@@ -207,9 +233,7 @@ def copy_local(wanted: Wanted, part: Part, check: Callable[[], None]) -> Checksu
     checksum = wanted.checksum
     if checksum is not None and part.hex(checksum.algorithm) != checksum.hex:
         raise ChecksumMismatchError("the file is not the one that was announced")
-    if wanted.verify is not None:
-        part.sync()
-        wanted.verify(part.place)
+    verify(wanted, part, settings)
     return checksum
 
 
@@ -219,12 +243,14 @@ def hash_file(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
-def _origin(answer: Answer, address: str) -> Origin:
+def _origin(answer: Answer, wanted: Wanted, address: str) -> Origin:
     etag = answer.headers.get("etag")
+    if _is_packed_for_the_way(answer, wanted):  # what the server says is of the packed bytes
+        return Origin(address)
     strong = etag if etag is not None and re.fullmatch(r'"[\x21\x23-\x7e]{1,200}"', etag) else None
     modified = answer.headers.get("last-modified", "")
     dated = modified if re.fullmatch(r"[A-Za-z0-9:, +-]{20,40}", modified) else None
-    return Origin(address, strong, dated, None if _is_encoded(answer) else _announced(answer))
+    return Origin(address, strong, dated, _announced(answer))
 
 
 def _announced(answer: Answer) -> int | None:
@@ -252,6 +278,12 @@ def _is_encoded(answer: Answer) -> bool:
     return answer.headers.get("content-encoding", "").strip().lower() not in ("", "identity")
 
 
+def _is_packed_for_the_way(answer: Answer, wanted: Wanted) -> bool:
+    """Whether the body is not the file itself. Of ``x.nii.gz`` many servers say gzip and send just the file."""
+    gzip = answer.headers.get("content-encoding", "").strip().lower() == "gzip"
+    return _is_encoded(answer) and not (gzip and _suffix(wanted.path) in _GZIPPED)
+
+
 def _suffix(path: str) -> str:
     return PurePosixPath(path).suffix.lower()
 
@@ -262,18 +294,11 @@ def _paced(chunks: Iterator[bytes], pace: Pace) -> Iterator[bytes]:
         yield chunk
 
 
-def _inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Unpack a body that was gzipped for the way, in pieces of bounded size."""
-    inflate = zlib.decompressobj(31)
+def _unpacked(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """A body that was gzipped for the way."""
     try:
-        for chunk in chunks:
-            rest = chunk
-            while rest and not inflate.eof:
-                yield inflate.decompress(rest, 1 << 20)
-                rest = inflate.unconsumed_tail
-            if inflate.eof and (rest or inflate.unused_data):
-                raise RequestFailed(SourceFailedError("the source sends bytes after the end of the file"), afresh=True)
-        if not inflate.eof:
-            raise RequestFailed(SourceFailedError("the source cut the connection"), afresh=True)
+        yield from inflated(chunks, GZIP)
+    except EOFError:
+        raise RequestFailed(SourceFailedError("the source cut the connection"), afresh=True) from None
     except zlib.error:
         raise RequestFailed(SourceFailedError("the source says gzip, but it is not"), afresh=True) from None

@@ -279,6 +279,12 @@ def with_params(url: str, params: Mapping[str, str] | None) -> str:
     return f"{address}{'&' if '?' in address else '?'}{urlencode(params)}" if params else address
 
 
+def without_query(url: str, *, keep: bool = False) -> str:
+    """An address as it may be written down: no name, password or fragment, and no query unless it is to be kept."""
+    parsed = httpx2.URL(url).copy_with(userinfo=b"", fragment=None)
+    return str(parsed if keep else parsed.copy_with(query=None))
+
+
 @contextmanager
 def _network_errors() -> Iterator[None]:
     """What the library raises, as `RequestFailed`. Its texts hold addresses and stay out."""
@@ -330,4 +336,4 @@ def _sentence(status: int, after_s: float | None) -> str:
     return f"the source answers HTTP {status}{wait}"
 
 
-__all__ = ["Answer", "OK", "Reply", "Web", "with_params"]
+__all__ = ["Answer", "OK", "Reply", "Web", "with_params", "without_query"]
