@@ -1,8 +1,8 @@
 """The one download engine: a plan into a folder, whole or to be gone on with, each file proved and with a receipt.
 
 A file goes: part in ``.irmsia-download`` -> proved -> synced -> renamed into place (or unpacked in there and the folder
-renamed) -> receipt. Whatever kills the process in between, the next call finds out which step was the last one: nothing is
-lost, nothing comes twice, nothing is left over (safety line F4).
+renamed) -> receipt. Whatever kills the process in between, the next call finds out which step was the last one: nothing
+is lost, nothing comes twice, nothing is left over (safety line F4).
 """
 
 from __future__ import annotations
@@ -201,6 +201,7 @@ class _Download:
         with self._lock:
             if isinstance(error, _FATAL):
                 self._fatal = self._fatal or error
+                self._web.cancel()  # the others cannot go on either; what they have stays
             self._outcome.failures.append(Failure(wanted.path, error))
         self._done(Step.FAILED, wanted, error.message)
 
@@ -213,13 +214,10 @@ class _Download:
     def _get(self, wanted: Wanted) -> None:
         published = self._target / wanted.path
         receipt = self._receipts.get(wanted.path)
-        if receipt is not None and _stands(published, receipt):  # got before, and now it is to be unpacked
-            self._receipts.add(self._unpacked(wanted, published, receipt))
-            published.unlink()
-            durable.sync_directory(published.parent)
-            self._journal.forget(wanted.path)
-            return
         self._refuse_foreign(wanted, receipt)
+        if receipt is not None and self._is_of(receipt, wanted) and _stands(published, receipt):
+            self._unpack_published(wanted, published, receipt)
+            return
         if wanted.link and wanted.local is not None and self._link(wanted, wanted.local):
             return
         with self._open_part(wanted) as part:
@@ -231,6 +229,13 @@ class _Download:
                 part.remove()
             else:
                 self._publish(wanted, part.place, receipt)
+
+    def _unpack_published(self, wanted: Wanted, published: Path, receipt: Receipt) -> None:
+        """A file that was got before and kept packed is to be unpacked now."""
+        self._receipts.add(self._unpacked(wanted, published, receipt))
+        published.unlink()
+        durable.sync_directory(published.parent)
+        self._journal.forget(wanted.path)
 
     def _open_part(self, wanted: Wanted) -> Part:
         def on_size(size: int) -> None:
@@ -303,22 +308,26 @@ class _Download:
                 raise TruncatedError(f"the archive holds {found.files} files; its source announced {wanted.members}")
             done = Unpacked(wanted.unpack, found.files, found.bytes, found.tree_sha256)
             self._make_parent(folder)
+            if folder.exists():  # ours, of an older state of the file: `_refuse_foreign` looked
+                shutil.rmtree(folder)
             self._journal.note(
                 wanted.path, unpacked=[done.folder, done.files, done.bytes, done.tree_sha256], archive=receipt.sha256
             )
-            os.rename(workshop, folder)
+            os.replace(workshop, folder)
         except BaseException:
             remove(workshop)
             raise
         durable.sync_directory(folder.parent)
-        return _with(receipt, done)
+        return replace(receipt, unpacked=done)
 
     # --- what is there already ----------------------------------------------------------------------------------------
 
     def _is_kept(self, wanted: Wanted) -> bool:
         """Whether nothing is to be done for a file; finishes what a killed process had all but finished."""
-        receipt = self._receipts.get(wanted.path) or self._finished(wanted)
-        if receipt is None or not _is_of(receipt, wanted):
+        receipt = self._receipts.get(wanted.path)
+        if receipt is None or receipt.unpacked is None:
+            receipt = self._finished(wanted, receipt) or receipt
+        if receipt is None or not self._is_of(receipt, wanted):
             return False
         published = self._target / wanted.path
         if receipt.unpacked is not None:
@@ -336,16 +345,16 @@ class _Download:
             self._done(Step.KEPT, wanted)
         return kept
 
-    def _finished(self, wanted: Wanted) -> Receipt | None:
+    def _finished(self, wanted: Wanted, receipt: Receipt | None) -> Receipt | None:
         """The receipt of a file that stands in its place, but whose receipt was not written any more."""
         state, path = self._journal.state(wanted.path), self._target / wanted.path
         unpacked, whole = state.get("unpacked"), state.get("whole")
-        if unpacked and (self._target / str(unpacked[0])).is_dir() and not self._journal.workshop(wanted.path).exists():
-            part = self._journal.part(wanted.path)
-            size = part.stat().st_size if part.exists() else wanted.bytes or 0
-            receipt = self._receipt(wanted, size, str(state.get("archive")), wanted.checksum)
-            return self._added(_with(receipt, Unpacked(*unpacked)))
-        if not path.is_file() or path.is_symlink():
+        if unpacked and (self._target / str(unpacked[0])).is_dir():
+            if receipt is None:
+                size = _size(self._journal.part(wanted.path))
+                receipt = self._receipt(wanted, size, str(state.get("archive")), wanted.checksum)
+            return self._added(replace(receipt, unpacked=Unpacked(*unpacked)))
+        if receipt is not None or not path.is_file() or path.is_symlink():
             return None
         known = whole is not None and not self._journal.part(wanted.path).exists()
         if not known and wanted.checksum is None:
@@ -354,6 +363,17 @@ class _Download:
         size = path.stat().st_size
         right = sha256 == whole if known else self._is_right(wanted, path, size)
         return self._added(self._receipt(wanted, size, sha256, wanted.checksum)) if right else None
+
+    def _is_of(self, receipt: Receipt, wanted: Wanted) -> bool:
+        """Whether a receipt is of the file as the source has it now."""
+        checksum = wanted.checksum
+        if wanted.bytes is not None and wanted.bytes != receipt.bytes:
+            return False
+        if checksum is None:
+            return wanted.bytes is not None or receipt.version == self._plan.offer.version
+        if checksum.algorithm == "sha256":
+            return checksum.hex == receipt.sha256
+        return receipt.checksum == f"{checksum.algorithm}:{checksum.hex}"
 
     def _is_right(self, wanted: Wanted, path: Path, size: int) -> bool:
         """Whether a file that somebody laid there is the one that is wanted."""
@@ -369,14 +389,13 @@ class _Download:
     def _refuse_foreign(self, wanted: Wanted, receipt: Receipt | None) -> None:
         """Never write over what is not ours: a file without a receipt, or a changed one, is somebody's."""
         path = self._target / wanted.path
-        if path.is_symlink() or (path.exists() and (receipt is None or not path.is_file())):
+        if path.is_symlink() or (path.exists() and (receipt is None or not _stands(path, receipt))):
             raise InvalidRequestError("a file that no download made stands in its place; move it away or take --out")
         folder = self._target / wanted.unpack if self._extract and wanted.unpack is not None else None
         if folder is None or not (folder.exists() or folder.is_symlink()):
             return
         if receipt is None or receipt.unpacked is None or folder.is_symlink() or not folder.is_dir():
             raise InvalidRequestError("a folder that no download made stands in its place; move it away or take --out")
-        shutil.rmtree(folder)  # ours, of an older version of the file
 
     # --- small things -------------------------------------------------------------------------------------------------
 
@@ -433,21 +452,6 @@ def _check_names(plan: Plan) -> None:
 
 def _stands(path: Path, receipt: Receipt) -> bool:
     return not path.is_symlink() and path.is_file() and path.stat().st_size == receipt.bytes
-
-
-def _is_of(receipt: Receipt, wanted: Wanted) -> bool:
-    """Whether a receipt is of the file as the source has it now."""
-    if wanted.bytes is not None and wanted.bytes != receipt.bytes:
-        return False
-    checksum = wanted.checksum
-    if checksum is None or receipt.checksum is None:
-        return checksum is None or checksum.algorithm != "sha256" or checksum.hex == receipt.sha256
-    algorithm, _, known = receipt.checksum.partition(":")
-    return algorithm != checksum.algorithm or known == checksum.hex
-
-
-def _with(receipt: Receipt, unpacked: Unpacked) -> Receipt:
-    return replace(receipt, unpacked=unpacked)
 
 
 def _size(path: Path) -> int:

@@ -1,8 +1,8 @@
 """Unpacking archives of strangers: ZIP, TAR, TAR.GZ and GZ (safety line I8).
 
 Every entry is judged by us (`irmsia.datasets.collect.archive_names`), only regular files and folders are made, in a
-folder that nobody sees before it is whole. Limits hold while bytes stream, whatever headers say. Times, owners and modes
-of entries are not taken over.
+folder that nobody sees before it is whole. Limits hold while bytes stream, whatever headers say. Times, owners and
+modes of entries are not taken over.
 """
 
 from __future__ import annotations

@@ -81,15 +81,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _parse(data: bytes) -> tuple[list[dict[str, Any]], int]:
-    """The lines up to the first that is torn or no object, and how many bytes they take."""
-    lines, whole = [], 0
-    for line in data.splitlines(keepends=True):
-        try:
-            fields = json.loads(line) if line.endswith(b"\n") else None
-        except (ValueError, RecursionError):
-            break
-        if not isinstance(fields, dict):
-            break
-        lines.append(fields)
-        whole += len(line)
+    """The lines that are objects, and how many bytes there are up to the end of the last whole line."""
+    whole = data.rfind(b"\n") + 1
+    lines = []
+    for line in data[:whole].split(b"\n"):
+        with contextlib.suppress(ValueError, RecursionError):
+            fields = json.loads(line)
+            if isinstance(fields, dict):
+                lines.append(fields)
     return lines, whole

@@ -72,8 +72,7 @@ class Receipts:
         self._lock = threading.Lock()
         self._file = LineFile(self._path)
         self._known = {receipt.path: receipt for receipt in map(_from_json, self._file.lines) if receipt is not None}
-        if len(self._known) != len(self._file.lines):  # written twice, or by another version
-            self._rewrite()
+        self._foreign = [line for line in self._file.lines if _from_json(line) is None]  # of another version: kept
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +81,7 @@ class Receipts:
         self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
     ) -> None:
         self._file.close()
-        if not self._known:
+        if not self._known and not self._foreign:
             self._path.unlink(missing_ok=True)
 
     def get(self, path: str) -> Receipt | None:
@@ -108,7 +107,8 @@ class Receipts:
                 raise
 
     def _rewrite(self) -> None:
-        durable.write_bytes(self._path, b"".join(to_line(asdict(receipt)) for receipt in self._known.values()))
+        lines = [*self._foreign, *(asdict(receipt) for receipt in self._known.values())]
+        durable.write_parts(self._path, map(to_line, lines))
         self._file.close()
         self._file = LineFile(self._path)
 
