@@ -1,9 +1,9 @@
-"""The source ``folder``: a folder or an archive of this machine, copied (or linked) with receipts. Its id is the path."""
+"""The source ``folder``: a folder or an archive of this machine, copied or linked with receipts; its id is the path."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from irmsia.datasets.collect.extract import recognise
@@ -56,7 +56,7 @@ class FolderSource:
         files = [self._file(root, path) for path in sorted(_walk(root, left_out))]
         return self._of(files, root.resolve().name, len(left_out))
 
-    def _of(self, files: list[Wanted], title: str, left_out: int) -> Plan:
+    def _of(self, files: Sequence[Wanted], title: str, left_out: int) -> Plan:
         notes = (f"left out {left_out} hidden files, links and what is no regular file",) if left_out else ()
         total = sum(wanted.bytes or 0 for wanted in files)
         return Plan(Offer(self.name, title, title, bytes=total), tuple(files), notes=notes)
