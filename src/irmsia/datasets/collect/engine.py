@@ -98,9 +98,9 @@ def download(
     _check_names(plan)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        with Journal(target) as journal, Receipts(target) as receipts:
+        with Journal(target) as journal, Receipts(target, journal.replace) as receipts:
             return _Download(plan, target, web, journal, receipts, extract=extract).run(on_progress)
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         raise from_system(error, "the download cannot be written") from None
 
 
@@ -334,12 +334,12 @@ class _Download:
             kept = (self._target / receipt.unpacked.folder).is_dir()
             if kept:
                 self._journal.part(wanted.path).unlink(missing_ok=True)
-                self._journal.forget(wanted.path)
                 if _stands(published, receipt):
                     published.unlink()
         else:
             kept = _stands(published, receipt) and not self._is_archive(wanted, published)
         if kept:
+            self._journal.forget(wanted.path)
             self._pacer.set_size(wanted.path, receipt.bytes, came=False)
             self._outcome.kept += 1
             self._done(Step.KEPT, wanted)
@@ -428,7 +428,7 @@ class _Download:
         if _size(place) == len(content) and place.read_bytes() == content:
             return
         self._make_parent(place)
-        durable.write_bytes(place, content)
+        self._journal.replace(place, (content,))
 
     def _make_parent(self, path: Path) -> None:
         """The folder of a file, and no link on the way that leads outside."""

@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -82,15 +82,24 @@ class Journal:
         return self.folder / f"{_name(path)}.unpacking"
 
     def clear(self, wanted: frozenset[str]) -> None:
-        """Remove parts and half-unpacked folders of files that are not ``wanted`` any more."""
+        """Remove what a killed process left, and the parts of files that are not ``wanted`` any more."""
+        for path in self._states.keys() - wanted:
+            self.forget(path)
         kept = {self.part(path).name for path in wanted} | {_JOURNAL, _LOCK}
         for entry in list(self.folder.iterdir()):
             if entry.name not in kept:
                 remove(entry)
 
+    def replace(self, place: Path, parts: Iterable[bytes]) -> None:
+        """Let ``place`` hold these bytes, as `irmsia.durable.write_parts` does; what a killed process leaves lies here."""
+        temporary = self.folder / f"{_name(place.name)}.new"
+        durable.write_parts(temporary, parts)
+        os.replace(temporary, place)
+        durable.sync_directory(place.parent)
+
     def is_idle(self) -> bool:
         """Whether nothing unfinished lies in the folder."""
-        return all(entry.name in (_JOURNAL, _LOCK) for entry in self.folder.iterdir())
+        return not self._states and all(entry.name in (_JOURNAL, _LOCK) for entry in self.folder.iterdir())
 
     def close(self) -> None:
         """Let another process have the folder; remove it where nothing is unfinished."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -63,11 +64,16 @@ class Receipt:
 class Receipts:
     """The receipts of one target. Safe between threads.
 
+    Args:
+        target: the folder.
+        replace: writes a file anew, atomically.
+
     Raises:
         OSError: what the file system says.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, replace: Callable[[Path, Iterable[bytes]], None] = durable.write_parts) -> None:
+        self._replace = replace
         self._path = target / RECEIPTS
         self._lock = threading.Lock()
         self._file = LineFile(self._path)
@@ -108,7 +114,7 @@ class Receipts:
 
     def _rewrite(self) -> None:
         lines = [*self._foreign, *(asdict(receipt) for receipt in self._known.values())]
-        durable.write_parts(self._path, map(to_line, lines))
+        self._replace(self._path, map(to_line, lines))
         self._file.close()
         self._file = LineFile(self._path)
 
