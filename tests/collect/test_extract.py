@@ -6,6 +6,7 @@ import gzip
 import io
 import tarfile
 import tracemalloc
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -24,7 +25,7 @@ _PART = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), exclude_characters="/\\:"), min_size=1, max_size=12
 )
 _NAME = st.lists(_PART.filter(lambda part: part.strip(".") != ""), min_size=1, max_size=4).map("/".join)
-_TREE = st.dictionaries(_NAME, st.binary(max_size=3000), max_size=8)
+_TREE = st.dictionaries(_NAME, st.binary(max_size=3000), min_size=1, max_size=8)
 
 
 def test_hostile_archives_are_refused_and_nothing_is_left_or_changed(tmp_path: Path) -> None:
@@ -37,21 +38,19 @@ def test_hostile_archives_are_refused_and_nothing_is_left_or_changed(tmp_path: P
 
 def is_possible(files: dict[str, bytes]) -> bool:
     """Whether a folder can hold these names, capitals and composition not counted."""
-    import unicodedata
-
-    folded = [unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()) for name in files]
-    folders = {
-        name[:at]: original[:at]
-        for name, original in zip(folded, files, strict=True)
-        for at in range(len(name))
-        if name[at] == "/"
-    }
+    names = [name.split("/") for name in files]
+    folders = {(_folded(parts[:at]), "/".join(parts[:at])) for parts in names for at in range(1, len(parts))}
+    folded = {_folded(parts) for parts in names}
     return (
-        len(set(folded)) == len(files)
-        and folders.keys().isdisjoint(folded)
-        and len(set(folders.values())) == len(folders)
-        and all(len(part.encode()) <= 255 for name in files for part in name.split("/"))
+        len(folded) == len(files)
+        and folded.isdisjoint(folder for folder, _ in folders)
+        and len({folder for folder, _ in folders}) == len(folders)
+        and all(len(part.encode()) <= 255 for parts in names for part in parts)
     )
+
+
+def _folded(parts: list[str]) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", "/".join(parts)).casefold())
 
 
 def write_zip(files: dict[str, bytes], form: int) -> bytes:
@@ -75,7 +74,7 @@ class _Unseekable(io.RawIOBase):
         return self._file.write(data)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(_TREE.filter(is_possible), st.integers(0, 3))
 def test_what_zipfile_writes_comes_out_the_same(
     tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes], form: int
@@ -84,7 +83,7 @@ def test_what_zipfile_writes_comes_out_the_same(
     assert_unpacks(tmp_path_factory.mktemp("zip"), write_zip(files, form), files)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     _TREE.filter(is_possible),
     st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
@@ -107,7 +106,7 @@ def assert_unpacks(folder: Path, data: bytes, files: dict[str, bytes]) -> None:
     assert count_files(folder / "archive", LIMITS) == len(files)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_damaged_archives_are_typed_or_right(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Law: whatever bytes are changed, dropped or added, it is a typed error or nothing was lost."""
@@ -162,13 +161,13 @@ def test_leftovers_of_a_killed_unpacking_are_removed(tmp_path: Path) -> None:
 
 
 def test_many_entries_take_little_memory(tmp_path: Path) -> None:
-    """100,000 entries are judged in less than 60 MB, and one more than allowed is refused before any is written."""
-    data = make_zip([Entry(b"%d" % number, b"") for number in range(65_000)])
+    """10,000 entries are judged in less than 8 MB, and one more than allowed is refused before any is written."""
+    data = make_zip([Entry(b"%d" % number, b"") for number in range(10_000)])
     (tmp_path / "a.zip").write_bytes(data)
     tracemalloc.start()
     with pytest.raises(LimitExceededError):
-        unpack(tmp_path / "a.zip", tmp_path / "out", ArchiveLimits(1 << 30, 64_999, 200.0))
-    count_files(tmp_path / "a.zip", ArchiveLimits(1 << 30, 65_000, 200.0))
+        unpack(tmp_path / "a.zip", tmp_path / "out", ArchiveLimits(1 << 30, 9_999, 200.0))
+    count_files(tmp_path / "a.zip", ArchiveLimits(1 << 30, 10_000, 200.0))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 40_000_000
+    assert peak < 8_000_000

@@ -23,7 +23,7 @@ _PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK = b"xX", b"g", b"L", b"K"
 _REFUSED = b"12346"
 _MOST_HEADER = 1 << 20
 _MOST_PADDING = 16 << 20
-_MOST_SIZE = 1 << 62
+_MOST_SIZE, _MOST_OCTAL = 1 << 62, 1 << 33
 _PIECE = 1 << 20
 
 
@@ -35,8 +35,8 @@ class _Header:
 
 
 def is_tar(block: bytes) -> bool:
-    """Whether a first block is the header of an entry, by its checksum; or an archive without entries."""
-    return len(block) == BLOCK and (not block.strip(b"\0") or _is_summed(block))
+    """Whether a first block is the header of an entry, by its checksum. An archive without entries is none."""
+    return len(block) == BLOCK and _is_summed(block)
 
 
 def read_tar(read: Read, limits: ArchiveLimits) -> Iterator[tuple[str, bool, Iterator[bytes]]]:
@@ -158,7 +158,10 @@ def _told_size(told: dict[str, bytes], size: int) -> int:
         return size
     if not re.fullmatch(rb"[0-9]{1,19}", told["size"]):
         raise ArchiveRejectedError("the archive holds a damaged header")
-    return _checked_size(int(told["size"]))
+    number = _checked_size(int(told["size"]))
+    if number != size and number < _MOST_OCTAL:  # the header itself could have said so
+        raise ArchiveRejectedError("the archive lies about the size of an entry")
+    return number
 
 
 def _checked_size(size: int) -> int:
