@@ -91,7 +91,7 @@ class Journal:
                 remove(entry)
 
     def replace(self, place: Path, parts: Iterable[bytes]) -> None:
-        """Let ``place`` hold these bytes, as `irmsia.durable.write_parts` does; a killed process leaves rests in here."""
+        """Let ``place`` hold these bytes, as `irmsia.durable.write_parts`; a killed process leaves rests in here."""
         temporary = self.folder / f"{_name(place.name)}.new"
         durable.write_parts(temporary, parts)
         os.replace(temporary, place)

@@ -1,10 +1,15 @@
-"""The source ``url``: any file with an https address. Its id is the address; ``#sha256=HEX`` at the end proves it."""
+"""The source ``url``: any file with an https address. Its id is the address; ``#sha256=HEX`` at the end proves it.
+
+Several addresses, one a line, are one offer.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import replace
+from itertools import chain, count
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
@@ -38,9 +43,11 @@ class UrlSource:
         return ()
 
     def show(self, identity: str) -> Offer:
-        """What the server says of the file; asked with HEAD. Licence and citation it does not say."""
-        address, _ = _split(identity)
-        return self._offer(address, self._size(address))
+        """What the server says of the files, asked with HEAD. Licence and citation it does not say."""
+        addresses = [_split(line)[0] for line in _lines(identity)]
+        sizes = [self._size(address) for address in addresses]
+        total = None if None in sizes else sum(size or 0 for size in sizes)
+        return replace(self._offer(addresses), bytes=total)
 
     def plan(self, identity: str, filters: Filters = NO_FILTERS) -> Plan:
         """The one file. Its size is not asked: the download says it.
@@ -51,14 +58,22 @@ class UrlSource:
         """
         if not filters.is_empty:
             raise InvalidRequestError("files by address know no patients, modalities, regions or licences to choose by")
-        address, checksum = _split(identity)
-        check_url(address, allow_loopback=self._allow_loopback)
-        name = file_name(address)
-        wanted = Wanted(address, name, checksum=checksum, unpack=_ARCHIVES.sub("", name) if _is_named(name) else None)
-        return Plan(self._offer(address, None), (wanted,))
+        files: dict[str, Wanted] = {}
+        for line in _lines(identity):
+            address, checksum = _split(line)
+            check_url(address, allow_loopback=self._allow_loopback)
+            name = _free_name(file_name(address), files.keys())
+            unpack = _ARCHIVES.sub("", name) if _is_named(name) else None
+            files[name.casefold()] = Wanted(address, name, checksum=checksum, unpack=unpack)
+        addresses = [wanted.url for wanted in files.values()]
+        return Plan(self._offer(addresses), tuple(files.values()))
 
-    def _offer(self, address: str, size: int | None) -> Offer:
-        return Offer(self.name, without_query(address), file_name(address), bytes=size, url=without_query(address))
+    def _offer(self, addresses: Sequence[str]) -> Offer:
+        for address in addresses:
+            check_url(address, allow_loopback=self._allow_loopback)
+        told = [without_query(address) for address in addresses]
+        title = file_name(addresses[0]) + (f" and {len(told) - 1} more" if told[1:] else "")
+        return Offer(self.name, "\n".join(told), title, url=told[0])
 
     def _size(self, address: str) -> int | None:
         tries = self._web.tries()
@@ -75,6 +90,19 @@ def file_name(address: str) -> str:
     path = unquote(without_query(address).split("//", 1)[-1].partition("/")[2], errors="replace")
     name = re.sub(r"[^\w.,+=@ -]", "_", path.rstrip("/").rsplit("/", 1)[-1]).strip(". ")[:120]
     return name or hashlib.sha256(address.encode()).hexdigest()[:16]
+
+
+def _lines(identity: str) -> list[str]:
+    lines = identity.split()
+    if not lines:
+        raise InvalidRequestError("an address is missing")
+    return lines
+
+
+def _free_name(name: str, taken: Container[str]) -> str:
+    """``name``, with a number before it where another file is called so; capitals do not count."""
+    numbered = (f"{number}-{name}" for number in count(2))
+    return next(each for each in chain([name], numbered) if each.casefold() not in taken)
 
 
 def _is_named(name: str) -> bool:
