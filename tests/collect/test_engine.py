@@ -241,6 +241,14 @@ def test_the_checksum_in_a_header_is_proved(server: Server, tmp_path: Path) -> N
     assert type(only_error(get(plan_of([wanted(server.url("/a.bin"), "a.bin")]), tmp_path))) is ChecksumMismatchError
 
 
+def test_a_checksum_of_sha1_is_proved(server: Server, tmp_path: Path) -> None:
+    """Of the three that a source may give, the one that is not computed anyway."""
+    server.add("/a.bin", b"abc")
+    right = Checksum("sha1", "a9993e364706816aba3e25717850c26c9cd0d89d")
+    assert get(plan_of([Wanted(server.url("/a.bin"), "a.bin", checksum=right)]), tmp_path).got == 1
+    assert [receipt.checksum for receipt in read_receipts(tmp_path)] == [f"sha1:{right.hex}"]
+
+
 def test_another_size_than_announced_is_refused(server: Server, tmp_path: Path) -> None:
     """Fewer or more bytes than the source's list says are an error."""
     server.add("/a.bin", CONTENT)

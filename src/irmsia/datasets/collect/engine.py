@@ -242,7 +242,8 @@ class _Download:
             self._pacer.set_size(wanted.path, size, came=begun)
 
         begun = False
-        part = Part(self._journal, wanted.path, address_digest(wanted), on_size)
+        algorithm = "sha256" if wanted.checksum is None else wanted.checksum.algorithm
+        part = Part(self._journal, wanted.path, address_digest(wanted), on_size, algorithm=algorithm)
         begun = True
         return part
 

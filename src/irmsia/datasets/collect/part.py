@@ -14,7 +14,8 @@ from irmsia.datasets.collect.journal import Journal
 
 _FIRST_CHECKPOINT, _CHECKPOINT = 1 << 20, 64 << 20
 _PIECE = 1 << 20
-_ALGORITHMS = ("sha256", "md5", "sha1")
+_ALWAYS = frozenset({"sha256", "md5"})
+"""Servers tell MD5 in headers, after the first bytes may have come."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -51,19 +52,29 @@ class Part:
         path: of the file below it.
         address: SHA-256 of where the bytes come from; bytes from elsewhere are dropped.
         on_size: called with the number of bytes whenever it changes.
+        algorithm: a digest that `hex` is to know besides SHA-256 and MD5.
 
     Raises:
         OSError: what the file system says.
     """
 
-    def __init__(self, journal: Journal, path: str, address: str, on_size: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        path: str,
+        address: str,
+        on_size: Callable[[int], None],
+        *,
+        algorithm: str = "sha256",
+    ) -> None:
         self._journal = journal
         self._path = path
         self._on_size = on_size
         self.place = journal.part(path)
         self.origin = Origin(address)
         self.size = 0
-        self._hashes = _new_hashes()
+        self._algorithms = _ALWAYS | {algorithm}
+        self._hashes = self._new_hashes()
         self._checkpoint = _FIRST_CHECKPOINT
         descriptor = os.open(self.place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         self._file = os.fdopen(descriptor, "r+b", buffering=0)
@@ -121,7 +132,7 @@ class Part:
         self._file.truncate(0)
         self.origin = Origin(self.origin.address)
         self.size = 0
-        self._hashes = _new_hashes()
+        self._hashes = self._new_hashes()
         self._checkpoint = _FIRST_CHECKPOINT
         self._on_size(0)
 
@@ -165,15 +176,14 @@ class Part:
         self._on_size(self.size)
         return True
 
+    def _new_hashes(self) -> dict[str, Any]:
+        return {name: hashlib.new(name, usedforsecurity=False) for name in self._algorithms}
+
     def _hash(self, end: int | None) -> None:
         while piece := self._file.read(_PIECE if end is None else min(_PIECE, end - self.size)):
             for each in self._hashes.values():
                 each.update(piece)
             self.size += len(piece)
-
-
-def _new_hashes() -> dict[str, Any]:
-    return {name: hashlib.new(name, usedforsecurity=False) for name in _ALGORITHMS}
 
 
 def _boot() -> str:
