@@ -32,6 +32,7 @@ PLANTS = {
     "no-torch-when-serving": ("bundles", "def later() -> None:\n    import torch"),
     "doors": ("findings", "import grpc"),
     "http-clients": ("server", "import httpx2"),
+    "collecting": ("datasets", "import httpx2"),
 }
 TRAINING_ROOMS = {"__init__", "app", "evaluation", "networks", "training", "_proto"}
 TRAINING_USE_CASES = {"app.__init__", "app.build", "app.train"}

@@ -9,7 +9,10 @@ import traceback
 from pathlib import Path
 from typing import Literal
 
-_IDENTIFYING = ("pydicom", "pynetdicom", "highdicom")  # they log or print data sets, so names, ids and dates
+_IDENTIFYING = (
+    *("pydicom", "pynetdicom", "highdicom"),  # they log or print data sets, so names, ids and dates
+    *("httpcore2", "httpx2"),  # they log addresses, so signatures and tokens
+)
 _FIELDS = "irmsia_fields"
 
 

@@ -15,7 +15,10 @@ from cryptography.x509.oid import NameOID
 from irmsia.server.tls import TlsFiles
 
 _NAMES = x509.SubjectAlternativeName(
-    [x509.DNSName("localhost"), *(x509.IPAddress(ipaddress.ip_address(a)) for a in ("127.0.0.1", "::1"))]
+    [
+        *(x509.DNSName(name) for name in ("localhost", "data.example.org")),
+        *(x509.IPAddress(ipaddress.ip_address(a)) for a in ("127.0.0.1", "::1")),
+    ]
 )
 
 

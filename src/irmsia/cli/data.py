@@ -4,5 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from irmsia.cli import data_collect
+
 app = typer.Typer(name="data", help="Datasets: collect, catalogue, organise, split, prove.", no_args_is_help=True)
-# Each file `data_*.py` adds its commands: scan.register(app) ...
+# Each file `data_*.py` adds its commands.
+data_collect.register(app)

@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 
 from irmsia import DISCLAIMER, __version__, telemetry
-from irmsia.cli import diagnose, evaluate, health, image, menu, models, proto, qa, registry, serve, verify
+from irmsia.cli import data, diagnose, evaluate, health, image, menu, models, proto, qa, registry, serve, verify
 from irmsia.cli.consoles import fail
 from irmsia.cli.wording import PlainGroup
 from irmsia.errors import InternalError, IrmsiaError, from_system
@@ -39,6 +39,7 @@ evaluate.register(app)
 menu.register(app)
 app.add_typer(models.app)
 app.add_typer(image.app)
+app.add_typer(data.app)
 
 
 @app.command(epilog="Example: [bold]irmsia version[/bold]")

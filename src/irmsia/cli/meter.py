@@ -49,6 +49,11 @@ class Meter:
         self.done += 1
         self._bar.advance(self._task)
 
+    def set(self, done: int, total: int) -> None:
+        """So many files are done, of so many."""
+        self.done = done
+        self._bar.update(self._task, completed=done, total=total)
+
     def tell(self, what: str) -> None:
         """Say how far the file is that is being worked on. From any thread."""
         self._bar.update(self._task, description=f"{self._word}: {what}")
