@@ -7,7 +7,7 @@ gets them, the same way for all. Plain data: nothing here opens a connection.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -158,7 +158,7 @@ class Plan:
     """
 
     offer: Offer
-    files: tuple[Wanted, ...]
+    files: Sequence[Wanted]
     documents: Mapping[str, bytes] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
