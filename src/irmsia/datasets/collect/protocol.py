@@ -118,6 +118,7 @@ class Wanted:
         link: make a hard link of ``local`` where the file system can, instead of a copy.
         tells_query: whether the query of ``url`` belongs into the receipt: it names the file and holds no secret.
         html: whether a page of HTML is what is wanted; else one is taken for an error page.
+        at_most: bytes that it cannot exceed where its size is not known: a stream without end is noticed early.
 
     Raises:
         InvalidRequestError: a path that does not stay below the target.
@@ -137,6 +138,7 @@ class Wanted:
     link: bool = False
     html: bool = False
     tells_query: bool = False
+    at_most: int | None = None
 
     def __post_init__(self) -> None:
         check_path(self.path)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from irmsia.datasets.collect.archive_names import ArchiveLimits
-from irmsia.datasets.collect.zip_entries import read_zip
+from irmsia.datasets.collect.extract import ArchiveKind, open_entries, recognise
 from irmsia.errors import ArchiveRejectedError, ChecksumMismatchError, SourceFailedError, TruncatedError
 
 HASHES = "md5hashes.csv"
@@ -24,12 +24,12 @@ _SLACK = 1 << 20
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
-def check_series_archive(path: Path, *, images: int, limits: ArchiveLimits) -> None:
+def check_series_archive(path: Path, *, images: int | None, limits: ArchiveLimits) -> None:
     """Read every file of the archive.
 
     Args:
         path: the ZIP.
-        images: files that it must hold besides ``md5hashes.csv``.
+        images: files that it must hold besides ``md5hashes.csv``; null where nobody knows.
         limits: what it may unpack to.
 
     Raises:
@@ -39,31 +39,41 @@ def check_series_archive(path: Path, *, images: int, limits: ArchiveLimits) -> N
         ChecksumMismatchError: a file is not what its MD5 says.
         LimitExceededError: it is larger than announced.
     """
+    if recognise(path) is not ArchiveKind.ZIP:
+        raise SourceFailedError("NBIA sends something that is no ZIP")
     found: dict[str, str] = {}
     told: dict[str, str] | None = None
-    with path.open("rb") as file:
-        if file.read(2) != b"PK":
-            raise SourceFailedError("NBIA sends something that is no ZIP")
-        file.seek(0)
-        for name, is_folder, pieces in read_zip(file, path.stat().st_size, limits):
+    with open_entries(path, limits) as entries:
+        for name, is_folder, pieces in entries:
             if name == HASHES:
                 told = _digests(pieces)
             elif not is_folder:
                 found[name] = _md5(pieces)
-    if len(found) < images or told is None:
-        raise TruncatedError(f"the archive holds {len(found)} of the series' {images} files: NBIA ended it early")
-    if len(found) > images or set(told) != set(found):
+    if told is None or (images is not None and len(found) < images):
+        announced = "" if images is None else f" of the series' {images}"
+        raise TruncatedError(f"the archive holds {len(found)}{announced} files: NBIA ended it early")
+    if (images is not None and len(found) > images) or set(told) != set(found):
         raise ArchiveRejectedError("the archive holds other files than the series has")
     if told != found:
         raise ChecksumMismatchError("a file of the series is not what its MD5 says")
 
 
-def limits_of(announced: int | None, images: int, limits: ArchiveLimits) -> ArchiveLimits:
+def limits_of(limits: ArchiveLimits, *, images: int | None, announced: int | None) -> ArchiveLimits:
     """``limits``, narrowed to what the catalogue announced: the table of digests and a little more besides."""
-    entries = min(limits.entries, images + 2)
-    if announced is None:
-        return ArchiveLimits(limits.bytes, entries, limits.ratio)
-    return ArchiveLimits(min(limits.bytes, announced + 256 * images + _SLACK), entries, limits.ratio)
+    if images is None or announced is None:
+        return limits
+    return ArchiveLimits(
+        bytes=min(limits.bytes, announced + 256 * images + _SLACK),
+        entries=min(limits.entries, images + 2),
+        ratio=limits.ratio,
+    )
+
+
+def most_packed(announced: int | None, images: int | None) -> int | None:
+    """Bytes that the ZIP of a series cannot exceed: deflating what does not shrink adds far less than a hundredth."""
+    if announced is None or images is None:
+        return None
+    return announced + announced // 100 + 512 * images + _SLACK
 
 
 def _md5(pieces: Iterator[bytes]) -> str:

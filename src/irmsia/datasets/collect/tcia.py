@@ -29,7 +29,7 @@ from irmsia.datasets.collect.series import (
     total_bytes,
     total_images,
 )
-from irmsia.datasets.collect.series_archive import check_series_archive, limits_of
+from irmsia.datasets.collect.series_archive import check_series_archive, limits_of, most_packed
 from irmsia.datasets.collect.tcia_manifest import SUFFIX, read_manifest
 from irmsia.errors import DatasetNotFoundError, InvalidRequestError
 
@@ -141,19 +141,17 @@ class TciaSource:
 
     def _archive(self, series: Series) -> Wanted:
         """The ZIP of one series. Its packed size is not known before, and it cannot be gone on with."""
-        limits = ArchiveLimits.of(self._settings)
-        check = None
-        if series.images is not None:
-            bounds = limits_of(series.bytes, series.images, limits)
-            check = partial(check_series_archive, images=series.images, limits=bounds)
+        limits = limits_of(ArchiveLimits.of(self._settings), images=series.images, announced=series.bytes)
         return Wanted(
             url=self._nbia.image_url(series),
             path=f"{series.folder}.zip",
             resumable=False,
             members=None if series.images is None else series.images + 1,
-            verify=check,
+            verify=partial(check_series_archive, images=series.images, limits=limits),
             unpack=series.folder,
             licence=series.licence,
+            tells_query=True,
+            at_most=most_packed(series.bytes, series.images),
         )
 
     def _series_of(self, collection: str) -> Sequence[Series]:

@@ -57,7 +57,8 @@ class Transfer:
         self._wanted = wanted
         self._part = part
         self._on_retry = on_retry
-        self._limit = web.settings.file_bytes
+        most = web.settings.file_bytes
+        self._limit = most if wanted.at_most is None else min(most, wanted.at_most)
         self._given: Checksum | None = None
         self._inflates = False
 
