@@ -9,6 +9,7 @@ import pytest
 from irmsia.datasets.collect.idc_catalogue import IdcCatalogue
 from irmsia.datasets.collect.nbia import Nbia
 from irmsia.datasets.collect.protocol import Collector, Filters
+from irmsia.datasets.collect.series import Series
 from irmsia.datasets.collect.tcia import TciaSource
 from irmsia.datasets.collect.tcia_manifest import parse_manifest, read_manifest
 from irmsia.errors import DatasetNotFoundError, InvalidRequestError, NotFoundError, SourceFailedError
@@ -61,6 +62,14 @@ def test_it_lists_what_nbia_names(make: Make) -> None:
     assert [offer.id for offer in source.search("only tcia")] == [ONLY]
     assert [offer.id for offer in source.search("ultrasound us breast")] == []
     assert [offer.id for offer in source.search("us breast")] == ["Phantom-Breast"]
+
+
+def test_without_nbia_the_list_is_that_of_idc(make: Make, nbia: OpenArchive) -> None:
+    """TCIA winds NBIA down: what IDC holds is still listed; asked for itself, NBIA's error is told."""
+    nbia.app.on("getCollectionValues", faults.error_500())
+    assert sorted(offer.id for offer in make().list()) == ["Phantom-Brain", "Phantom-Breast", "Phantom-Lung"]
+    with pytest.raises(SourceFailedError):
+        make(**{"from": "nbia"}).list()
 
 
 def test_a_collection_of_idc_comes_from_idc(make: Make, nbia: OpenArchive) -> None:
@@ -205,8 +214,6 @@ def test_questions_are_asked_again(make: Make, nbia: OpenArchive) -> None:
 
 def test_nlst_has_a_host_of_its_own(tmp_path: Path) -> None:
     """Its questions and its files go to ``nlst.``; all others to ``nbia.``."""
-    from irmsia.datasets.collect.series import Series
-
     with asking(tmp_path) as context:
         asked = Nbia(context.web, "https://nbia.cancerimagingarchive.net/nbia-api/services")
         urls = [asked.image_url(Series("1.2", "1", "p", name, "CT")) for name in ("NLST", LUNG)]

@@ -31,7 +31,7 @@ from irmsia.datasets.collect.series import (
 )
 from irmsia.datasets.collect.series_archive import check_series_archive, limits_of, most_packed
 from irmsia.datasets.collect.tcia_manifest import SUFFIX, read_manifest
-from irmsia.errors import DatasetNotFoundError, InvalidRequestError
+from irmsia.errors import DatasetNotFoundError, InvalidRequestError, SourceFailedError, TimedOutError, UnavailableError
 
 _PAGES = "https://www.cancerimagingarchive.net/collection/"
 _FROM = "from"
@@ -55,9 +55,15 @@ class TciaSource:
             self._idc = IdcSource(context, catalogue)
 
     def list(self) -> Iterable[Offer]:
-        """All collections that NBIA names; sizes and licences of those that IDC holds too."""
+        """All collections that NBIA names, or IDC where NBIA does not answer; with the size of those that IDC holds."""
         known = {} if self._idc is None else {idc_catalogue.folded(one.title): one for one in self._idc.list()}
-        return [self._named(name, known.get(idc_catalogue.folded(name))) for name in self._nbia.collections()]
+        try:
+            names = self._nbia.collections()
+        except (SourceFailedError, TimedOutError, UnavailableError):
+            if not known:
+                raise
+            names = [offer.title for offer in known.values()]
+        return [self._named(name, known.get(idc_catalogue.folded(name))) for name in names]
 
     def search(self, text: str) -> Iterable[Offer]:
         """By name and by what IDC's catalogue says of a collection."""
