@@ -24,7 +24,8 @@ def _small_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _settings(home: Path, nbia: str, s3: str) -> Settings:
-    collect = CollectSettings(allow_loopback=True, host_rate=10_000.0, retries=0, nbia_url=nbia, s3_url=s3)
+    quick = {"host_rate": 10_000.0, "s3_rate": 10_000.0, "retries": 0}
+    collect = CollectSettings(allow_loopback=True, nbia_url=nbia, s3_url=s3, **quick)
     return Settings(home=home, collect=collect)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -201,6 +202,16 @@ def test_a_listing_is_asked_again_after_slow_down(source: IdcSource, s3: OpenSto
     s3.app.on("list-type", faults.slow_down(), times=1)
     s3.app.on("list-type", faults.error_500(), times=1)
     assert len(list(source.plan("phantom_brain").files)) == 6
+
+
+def test_the_store_may_be_asked_more_often_than_others(s3: OpenStore, tmp_path: Path) -> None:
+    """One request a second to a host, but a hundred to the store, where each small file is a request."""
+    catalogue = IdcCatalogue(*write_index(tmp_path, collections()), "IDC v0")
+    with asking(tmp_path, s3_url=s3.url, host_rate=1.0, s3_rate=100.0) as context:
+        plan = IdcSource(context, catalogue).plan("phantom_lung")
+        begun = time.monotonic()
+        assert len(list(plan.files)) == 16
+    assert len(s3.app.asked) > 8 and time.monotonic() - begun < 5.0
 
 
 def test_patients_are_the_same_every_time() -> None:

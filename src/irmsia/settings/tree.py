@@ -125,6 +125,7 @@ class CollectSettings(BaseModel):
         "https://nbia.cancerimagingarchive.net/nbia-api/services", description="address of NBIA's services"
     )
     s3_url: str = Field("https://s3.amazonaws.com", description="address of the object store of IDC")
+    s3_rate: float = Field(100.0, gt=0, description="requests a second to it: a file is one, and it is made for many")
     kaggle_url: str = Field("https://www.kaggle.com/api/v1", description="address of Kaggle's services")
     nih_url: str = Field("https://nihcc.box.com/shared/static", description="address of NIH's archives")
 

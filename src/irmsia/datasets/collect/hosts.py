@@ -14,6 +14,7 @@ from irmsia.errors import CancelledError
 @dataclass(slots=True)
 class _Host:
     places: threading.BoundedSemaphore
+    gap_s: float
     lock: threading.Lock = field(default_factory=threading.Lock)
     next_at: float = 0.0
 
@@ -47,6 +48,10 @@ class Hosts:
         self._cancelled.wait(seconds)
         self.check()
 
+    def allow(self, host: str, rate: float) -> None:
+        """Ask ``host`` so many times a second: a store that is made for many requests."""
+        self._host(host).gap_s = 1.0 / rate
+
     def hold_off(self, host: str, seconds: float) -> None:
         """Let nobody ask ``host`` for so many seconds: it said that it is asked too much."""
         entry = self._host(host)
@@ -74,7 +79,7 @@ class Hosts:
             with entry.lock:
                 now = time.monotonic()
                 if entry.next_at <= now:
-                    entry.next_at = now + self._gap_s
+                    entry.next_at = now + entry.gap_s
                     break
                 seconds = entry.next_at - now
             self.pause(seconds)
@@ -83,5 +88,5 @@ class Hosts:
     def _host(self, host: str) -> _Host:
         with self._lock:
             if host not in self._hosts:
-                self._hosts[host] = _Host(threading.BoundedSemaphore(self._connections))
+                self._hosts[host] = _Host(threading.BoundedSemaphore(self._connections), self._gap_s)
             return self._hosts[host]

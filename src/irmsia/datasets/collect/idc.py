@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from irmsia.datasets.collect import idc_catalogue
+from irmsia.datasets.collect.addresses import check_url
 from irmsia.datasets.collect.idc_catalogue import Collection, IdcCatalogue
 from irmsia.datasets.collect.object_listing import StoredObject, list_objects, object_url
 from irmsia.datasets.collect.protocol import NO_FILTERS, Filters, Offer, Plan, Wanted
@@ -51,6 +52,8 @@ class IdcSource:
         self._web = context.web
         self._settings = context.settings
         self.catalogue = catalogue or idc_catalogue.installed()
+        store = check_url(self._settings.s3_url, allow_loopback=self._settings.allow_loopback)
+        self._web.hosts.allow(store.host, self._settings.s3_rate)
 
     def list(self) -> Iterable[Offer]:
         """All collections; no network."""
