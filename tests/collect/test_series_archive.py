@@ -42,6 +42,18 @@ def test_a_whole_series_passes(tmp_path: Path) -> None:
         check_series_archive(path, images=images, limits=LIMITS)
 
 
+def test_digests_that_nbia_does_not_know_are_not_held_against_it(tmp_path: Path) -> None:
+    """Without an MD5 a file is only counted; one that lost its leading zeros is read as it was meant."""
+    number = next(
+        number for number in range(1000) if hashlib.md5(bytes([number % 256, number // 256])).hexdigest()[0] == "0"
+    )
+    data = bytes([number % 256, number // 256])
+    short = hashlib.md5(data).hexdigest().lstrip("0")
+    table = f'Filename,MD5Hash\n"2.dcm",null\n"1.dcm","{short}"\n3.dcm,\n'.encode()
+    path = _archive(tmp_path, {"1.dcm": data, "2.dcm": b"b", "3.dcm": b"c", "md5hashes.csv": table})
+    check_series_archive(path, images=3, limits=LIMITS)
+
+
 WRONG: dict[str, tuple[dict[str, bytes], type[IrmsiaError]]] = {
     "fewer": ({"00000001.dcm": FILES["00000001.dcm"], "md5hashes.csv": _table(FILES)}, TruncatedError),
     "no table": (FILES, TruncatedError),
@@ -49,7 +61,7 @@ WRONG: dict[str, tuple[dict[str, bytes], type[IrmsiaError]]] = {
     "another": (FILES | {"md5hashes.csv": _table({"1.dcm": b"", "2.dcm": b""})}, ArchiveRejectedError),
     "changed": (FILES | {"md5hashes.csv": _table(FILES | {"00000001.dcm": b""})}, ChecksumMismatchError),
     "table of nothing": (FILES | {"md5hashes.csv": b""}, ArchiveRejectedError),
-    "table of words": (FILES | {"md5hashes.csv": b"Filename,MD5Hash\n00000001.dcm,none\n"}, ArchiveRejectedError),
+    "table of words": (FILES | {"md5hashes.csv": b"Filename,MD5Hash\n00000001.dcm,0xff\n"}, ArchiveRejectedError),
     "outside": (FILES | {"../x": b"", "md5hashes.csv": _table(FILES)}, ArchiveRejectedError),
     "larger": (FILES | {"3.dcm": b"0" * 2_000_000, "md5hashes.csv": _table(FILES)}, LimitExceededError),
 }

@@ -80,6 +80,18 @@ def test_a_collection_of_idc_comes_from_idc(make: Make, nbia: OpenArchive) -> No
     assert any("from=nbia asks TCIA itself" in note for note in plan.notes)
 
 
+def test_what_idc_lacks_of_a_collection_comes_from_nbia(nbia: OpenArchive, s3: OpenStore, tmp_path: Path) -> None:
+    """IDC may hold the slides of a collection, TCIA its scans; where NBIA has nothing either, IDC's kinds are told."""
+    held = [one for one in collections() if one.modality != "MR"]
+    catalogue = IdcCatalogue(*write_index(tmp_path, held), "IDC v0")
+    with asking(tmp_path, nbia_url=nbia.url, s3_url=s3.url) as context:
+        source = TciaSource(context, catalogue)
+        (wanted,) = source.plan(LUNG, Filters(modality="MR")).files
+        assert "getImageWithMD5Hash" in wanted.url
+        with pytest.raises(InvalidRequestError, match="modalities CT, DX; body parts"):
+            source.plan(LUNG, Filters(modality="NM"))
+
+
 def test_nbia_is_asked_where_idc_has_nothing_or_is_not_wanted(make: Make, s3: OpenStore) -> None:
     """One ZIP a series, with the number of its files; sizes are known before."""
     plan = make().plan(ONLY)

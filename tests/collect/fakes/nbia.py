@@ -231,11 +231,9 @@ class Archive:
             name = f"1-{number:02d}.dcm" if renamed else f"{number:08d}.dcm"
             listed.append((name, self._digest(series, instance)))
             yield name, instance.data
-        if hashes:
-            yield (
-                "md5hashes.csv",
-                "".join(f"{name},{digest}\n" for name, digest in [("Filename", "MD5Hash"), *listed]).encode(),
-            )
+        if hashes:  # in no order: the server keeps them in a hash map
+            lines = ["Filename,MD5Hash", *(f"{name},{digest}" for name, digest in reversed(listed))]
+            yield "md5hashes.csv", "\n".join([*lines, ""]).encode()
 
     def _digest(self, series: Series, instance: Instance) -> str:
         return "0" * 32 if series.uid in self.lying else instance.md5

@@ -110,9 +110,13 @@ class IdcSource:
 
     def _listed(self, series: Sequence[Series]) -> Iterator[Wanted]:
         with ThreadPoolExecutor(self._settings.host_connections, "irmsia-listing") as pool:
-            for start in range(0, len(series), _TOGETHER):
-                for files in pool.map(self._objects_of, series[start : start + _TOGETHER]):
-                    yield from files
+            try:
+                for start in range(0, len(series), _TOGETHER):
+                    for files in pool.map(self._objects_of, series[start : start + _TOGETHER]):
+                        yield from files
+            except KeyboardInterrupt:
+                self._web.cancel()  # else the pool waits for answers that nobody wants any more
+                raise
 
     def _objects_of(self, series: Series) -> Sequence[Wanted]:
         prefix = f"{series.folder_key}/"

@@ -21,7 +21,8 @@ HASHES = "md5hashes.csv"
 
 _MOST_HASHES = 64 * 1024 * 1024
 _SLACK = 1 << 20
-_MD5 = re.compile(r"[0-9a-f]{32}")
+_MD5 = re.compile(r"[0-9a-f]{1,32}")
+_NONE = frozenset({"", "null"})
 
 
 def check_series_archive(path: Path, *, images: int | None, limits: ArchiveLimits) -> None:
@@ -42,7 +43,7 @@ def check_series_archive(path: Path, *, images: int | None, limits: ArchiveLimit
     if recognise(path) is not ArchiveKind.ZIP:
         raise SourceFailedError("NBIA sends something that is no ZIP")
     found: dict[str, str] = {}
-    told: dict[str, str] | None = None
+    told: dict[str, str | None] | None = None
     with open_entries(path, limits) as entries:
         for name, is_folder, pieces in entries:
             if name == HASHES:
@@ -54,7 +55,7 @@ def check_series_archive(path: Path, *, images: int | None, limits: ArchiveLimit
         raise TruncatedError(f"the archive holds {len(found)}{announced} files: NBIA ended it early")
     if (images is not None and len(found) > images) or set(told) != set(found):
         raise ArchiveRejectedError("the archive holds other files than the series has")
-    if told != found:
+    if any(digest not in (None, found[name]) for name, digest in told.items()):
         raise ChecksumMismatchError("a file of the series is not what its MD5 says")
 
 
@@ -83,8 +84,8 @@ def _md5(pieces: Iterator[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _digests(pieces: Iterator[bytes]) -> dict[str, str]:
-    """Name -> MD5, as the table says."""
+def _digests(pieces: Iterator[bytes]) -> dict[str, str | None]:
+    """Name -> MD5, as the table says; null where NBIA knows none. Old ones may have lost their leading zeros."""
     content = bytearray()
     for piece in pieces:
         content += piece
@@ -93,7 +94,10 @@ def _digests(pieces: Iterator[bytes]) -> dict[str, str]:
     rows = list(csv.reader(io.StringIO(content.decode("utf-8", "replace"))))
     if not rows or rows[0] != ["Filename", "MD5Hash"]:
         raise ArchiveRejectedError("the archive's table of digests cannot be read")
-    digests = {row[0]: row[1].strip().lower() for row in rows[1:] if len(row) == 2}
-    if not all(_MD5.fullmatch(digest) for digest in digests.values()):
-        raise ArchiveRejectedError("the archive's table of digests cannot be read")
+    digests: dict[str, str | None] = {}
+    for name, digest in (row for row in rows[1:] if len(row) == 2):
+        plain = digest.strip().lower()
+        if plain not in _NONE and not _MD5.fullmatch(plain):
+            raise ArchiveRejectedError("the archive's table of digests cannot be read")
+        digests[name] = None if plain in _NONE else plain.zfill(32)
     return digests

@@ -31,7 +31,14 @@ from irmsia.datasets.collect.series import (
 )
 from irmsia.datasets.collect.series_archive import check_series_archive, limits_of, most_packed
 from irmsia.datasets.collect.tcia_manifest import SUFFIX, read_manifest
-from irmsia.errors import DatasetNotFoundError, InvalidRequestError, SourceFailedError, TimedOutError, UnavailableError
+from irmsia.errors import (
+    DatasetNotFoundError,
+    InvalidRequestError,
+    IrmsiaError,
+    SourceFailedError,
+    TimedOutError,
+    UnavailableError,
+)
 
 _PAGES = "https://www.cancerimagingarchive.net/collection/"
 _FROM = "from"
@@ -95,13 +102,23 @@ class TciaSource:
         """
         if _is_manifest(identity):
             return self._manifest_plan(Path(identity), filters)
-        if self._idc is not None and self._held(identity) is not None:
+        if self._idc is None or self._held(identity) is None:
+            return self._streamed_plan(identity, filters)
+        try:
             plan = self._idc.plan(identity, filters)
-            note = f"from IDC, which holds this collection; {_FROM}={_NBIA} asks TCIA itself"
-            return replace(plan, offer=replace(plan.offer, source=self.name), notes=(*plan.notes, note))
-        every = self._series_of(identity)
+        except InvalidRequestError as nothing:  # IDC may hold the slides of a collection and TCIA its scans
+            try:
+                return self._streamed_plan(identity, filters)
+            except IrmsiaError:
+                raise nothing from None
+        note = f"from IDC, which holds this collection; {_FROM}={_NBIA} asks TCIA itself"
+        return replace(plan, offer=replace(plan.offer, source=self.name), notes=(*plan.notes, note))
+
+    def _streamed_plan(self, collection: str, filters: Filters) -> Plan:
+        """All of it from NBIA."""
+        every = self._series_of(collection)
         series = apply_filters(every, filters)
-        return self._plan(self._described(identity, every), series, of=len(every))
+        return self._plan(self._described(collection, every), series, of=len(every))
 
     def _manifest_plan(self, path: Path, filters: Filters) -> Plan:
         uids = read_manifest(path)
