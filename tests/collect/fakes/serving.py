@@ -12,9 +12,9 @@ import uvicorn
 
 
 @contextmanager
-def serve(app: Any) -> Iterator[str]:
-    """Yield the address, ``http://127.0.0.1:PORT``; connections that are open at the end are cut."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def serve(app: Any, *, port: int = 0) -> Iterator[str]:
+    """Yield the address, ``http://127.0.0.1:PORT``; connections that are open at the end are cut. 0: a free port."""
+    listener = socket.create_server(("127.0.0.1", port))
     config = uvicorn.Config(
         app, log_config=None, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1
     )

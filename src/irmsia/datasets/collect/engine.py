@@ -419,7 +419,9 @@ class _Download:
 
     def _check_room(self, left: list[Wanted]) -> None:
         """Before anything is asked: what is still to come must fit on the disk."""
-        need = sum(max(0, (wanted.bytes or wanted.at_most or 0) - _size(self._journal.part(wanted.path))) for wanted in left)
+        need = sum(
+            max(0, (wanted.bytes or wanted.at_most or 0) - _size(self._journal.part(wanted.path))) for wanted in left
+        )
         free = shutil.disk_usage(self._target).free
         if need and need + _RESERVE_BYTES > free:
             raise StorageFullError(f"the download needs {need} bytes; the disk has {free} left")

@@ -6,16 +6,22 @@ TCIACollector().download_collection("LIDC-IDRI", max_patients=10, modality="CT")
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from irmsia import durable
 from irmsia.datasets.collect.engine import Outcome, download
+from irmsia.datasets.collect.nih import IDENTITY, LABELS
+from irmsia.datasets.collect.nih_labels import check_lists, read_entries, read_names
+from irmsia.datasets.collect.nih_split import part_entries, table_of_entries
 from irmsia.datasets.collect.pace import Progress
-from irmsia.datasets.collect.protocol import Collector, Filters, Plan
+from irmsia.datasets.collect.protocol import NO_FILTERS, Collector, Filters, Offer, Plan, Wanted
 from irmsia.datasets.collect.registry import Context, make_collector
 from irmsia.datasets.collect.series import plain_name
+from irmsia.datasets.collect.url import file_name
 from irmsia.datasets.collect.web import Web
+from irmsia.errors import InvalidRequestError, NotFoundError, NotReadableError, from_system
 from irmsia.settings.tree import Settings
 
 OnProgress = Callable[[Progress], None]
@@ -51,13 +57,13 @@ class Face:
             context = Context(web, settings.collect, settings.home, options)
             yield make_collector(self.source, context), web
 
-    def get(self, identity: str, filters: Filters) -> Path:
+    def get(self, identity: str, filters: Filters, **options: str) -> Path:
         """Download what ``filters`` leave of a set; its folder. What is there already is not asked for again.
 
         Raises:
             IrmsiaError: that of the first file that did not come; calling again goes on with those that are missing.
         """
-        with self.opened() as (source, web):
+        with self.opened(**options) as (source, web):
             plan = source.plan(identity, filters)
             target = self.output_dir / plain_name(plan.offer.id)
             check_outcome(download(plan, target, web, on_progress=self._on_progress), plan)
@@ -106,3 +112,88 @@ class TCIACollector(Face):
             IrmsiaError: that of the first file that did not come; calling again goes on with those that are missing.
         """
         return self.get(collection_name, Filters(max_patients=max_patients, modality=modality))
+
+
+class KaggleCollector(Face):
+    """Kaggle's datasets, with the token of the environment or of ``~/.kaggle``."""
+
+    source = "kaggle"
+
+    def search_datasets(self, query: str) -> list[Offer]:
+        """What Kaggle finds, in its order.
+
+        Raises:
+            NotConfiguredError: there is no token; the message says how to get one.
+        """
+        with self.opened() as (source, _):
+            return list(source.search(query))
+
+    def download_dataset(self, dataset_name: str) -> Path:
+        """Download and unpack ``owner/name``, or ``owner/name/versions/3``; its folder.
+
+        Raises:
+            NotConfiguredError, DatasetNotFoundError: no token; no such dataset.
+            IrmsiaError: that of the file that did not come; calling again goes on where it was.
+        """
+        return self.get(dataset_name, NO_FILTERS)
+
+
+class NIHCollector(Face):
+    """NIH ChestX-ray14: archives, labels, official lists."""
+
+    source = "nih"
+
+    def download_images(self, archives: Iterable[int] = range(1, 13)) -> Path:
+        """Download and unpack some of the twelve archives; their folder."""
+        return self.get(IDENTITY, NO_FILTERS, archives=",".join(map(str, archives)))
+
+    def download_labels(self, address: str) -> Path:
+        """Download a table beside the archives from an address that you know: NIH gives none that lasts; the file."""
+        with self.opened() as (_, web):
+            plan = Plan(LABELS, (Wanted(address, file_name(address)),))
+            check_outcome(download(plan, self.output_dir, web, on_progress=self._on_progress), plan)
+        return self.output_dir / file_name(address)
+
+    def create_training_split(
+        self,
+        labels: str | Path,
+        *,
+        train_val_list: str | Path | None = None,
+        test_list: str | Path | None = None,
+        val_ratio: float = 0.15,
+        test_ratio: float = 0.15,
+        seed: int = 0,
+    ) -> dict[str, Path]:
+        """Write ``train.csv, val.csv, test.csv`` (path,label,patient) beside the images; no patient is in two of them.
+
+        With both official lists the test part is theirs, after they were checked; the rest is parted by patients.
+
+        Raises:
+            InvalidRequestError: the tables are not those of ChestX-ray14, only one list is given, or they leak.
+            NotFoundError: a file is not there.
+        """
+        entries = read_entries(_read(labels))
+        fixed: dict[str, str] = {}
+        if train_val_list is not None and test_list is not None:
+            lists = {"rest": read_names(_read(train_val_list)), "test": read_names(_read(test_list))}
+            fixed = check_lists(entries, lists)
+        elif train_val_list is not None or test_list is not None:
+            raise InvalidRequestError("the official lists are two: give both")
+        parts = part_entries(entries, fixed, val_ratio=val_ratio, test_ratio=test_ratio, seed=seed)
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        written = {}
+        for part in ("train", "val", "test"):
+            written[part] = self.output_dir / f"{part}.csv"
+            durable.write_text(
+                written[part], table_of_entries([one for one in entries if parts.get(one.image) == part])
+            )
+        return written
+
+
+def _read(path: str | Path) -> str:
+    try:
+        return Path(path).read_text("utf-8", "replace")
+    except FileNotFoundError:
+        raise NotFoundError("there is no such table") from None
+    except (OSError, MemoryError) as error:
+        raise from_system(error, "the table cannot be read", NotReadableError) from None

@@ -1,0 +1,50 @@
+"""Parts of ChestX-ray14 by patients: the official test part where it is given, the rest stratified by findings."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+
+from irmsia.datasets.collect.nih_labels import Entry
+from irmsia.datasets.samples import Sample
+from irmsia.datasets.split import SplitRatio, group_key, split_samples
+from irmsia.errors import InvalidRequestError
+
+_NAMES = {"train": "train", "validation": "val", "test": "test"}
+
+
+def part_entries(
+    entries: Sequence[Entry], fixed: Mapping[str, str], *, val_ratio: float, test_ratio: float, seed: int
+) -> dict[str, str]:
+    """Image -> train, val or test.
+
+    Args:
+        entries: of all images.
+        fixed: image -> ``test`` or ``rest``, by the official lists; images that they do not name are left out. Empty:
+            there are no lists.
+        val_ratio: of all images, or of the rest where there are lists.
+        test_ratio: of all images; of no meaning where there are lists.
+        seed: of the order among patients with as many images.
+
+    Raises:
+        InvalidRequestError: ratios that leave nothing to train with.
+    """
+    rest = [one for one in entries if not fixed or fixed.get(one.image) == "rest"]
+    tested = 0.0 if fixed else test_ratio
+    if not (0 < val_ratio < 1 and 0 <= tested < 1 and val_ratio + tested < 1):
+        raise InvalidRequestError("the ratios must be above 0 and leave something to train with")
+    samples = [Sample("nih", one.image, "chest", one.label, one.patient) for one in rest]
+    ratio = SplitRatio(train=1 - val_ratio - tested, validation=val_ratio, test=tested or 1e-12)
+    parts = split_samples(samples, seed=seed, ratio=ratio)
+    chosen = {sample.path: _NAMES[parts[group_key(sample)]] for sample in samples}
+    return chosen | {image: "test" for image, part in fixed.items() if part == "test"}
+
+
+def table_of_entries(entries: Iterable[Entry]) -> str:
+    """CSV: path, label, patient."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("path", "label", "patient"))
+    writer.writerows((one.image, one.label, one.patient) for one in entries)
+    return out.getvalue()
