@@ -78,7 +78,7 @@ def test_a_whole_set_comes_and_is_unpacked(make: Make, tmp_path: Path, identity:
     """The current version or the named one, byte for byte; the token goes to Kaggle alone and into no receipt."""
     source, context = make()
     outcome = download(source.plan(identity), tmp_path / "out", context.web)
-    assert outcome.failures == ()
+    assert not outcome.failures
     root = tmp_path / "out" / "brain-mri"
     assert {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()} == dict(
         files
@@ -97,7 +97,7 @@ def test_the_token_is_not_sent_to_the_storage(make: Make, kaggle: OpenKaggle, tm
 def test_files_by_a_pattern(make: Make, tmp_path: Path) -> None:
     """Over the pages of the list; names with spaces as well."""
     source, context = make(file="yes/*")
-    assert download(source.plan(BRAIN.ref), tmp_path / "out", context.web).failures == ()
+    assert not download(source.plan(BRAIN.ref), tmp_path / "out", context.web).failures
     assert (tmp_path / "out" / "yes" / "a b.png").read_bytes() == BRAIN.files()["yes/a b.png"]
     assert not (tmp_path / "out" / "table.csv").exists()
     with pytest.raises(InvalidRequestError, match="pattern"):
@@ -108,7 +108,7 @@ def test_a_cut_is_resumed_and_a_wrong_digest_is_no_file(make: Make, kaggle: Open
     """Range goes on after a cut; bytes that are not those of x-goog-hash never get a name."""
     source, context = make(file="yes/*")
     kaggle.app.on(r"/storage/.*a%20b|/storage/.*a b", faults.cut(20_000), times=1)
-    assert download(source.plan(BRAIN.ref), tmp_path / "out", context.web).failures == ()
+    assert not download(source.plan(BRAIN.ref), tmp_path / "out", context.web).failures
     assert any("range" in asked.headers for asked in kaggle.app.asked_for("/storage/"))
     kaggle.app.on("/storage/", faults.flipped(2))
     outcome = download(source.plan(BRAIN.ref), tmp_path / "again", context.web)
@@ -182,5 +182,5 @@ def test_kaggle_collector(kaggle: OpenKaggle, tmp_path: Path) -> None:
     assert [offer.id for offer in collector.search_datasets("brain mri")] == [BRAIN.ref]
     folder = collector.download_dataset(BRAIN.ref)
     assert (folder / "brain-mri" / "table.csv").read_bytes() == b"x,y\n"
-    with pytest.raises(NotConfiguredError, match="terms"):
+    with pytest.raises(SourceFailedError, match="terms"):
         collector.download_dataset(CLOSED.ref)

@@ -58,7 +58,7 @@ def test_archives_come_over_a_redirect_and_a_cut(monkeypatch: pytest.MonkeyPatch
         with asking(tmp_path, options=options, nih_url=served.url) as context:
             source = NihSource(context)
             assert isinstance(source, Collector)
-            assert download(source.plan("chest-xray14"), tmp_path / "out", context.web).failures == ()
+            assert not download(source.plan("chest-xray14"), tmp_path / "out", context.web).failures
     for number, images in enumerate(IMAGES, 1):
         folder = tmp_path / "out" / f"images_{number:03d}" / "images"
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == images

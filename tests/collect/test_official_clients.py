@@ -1,4 +1,4 @@
-"""The stand-ins are what their sources' own clients take for the source: tcia_utils, idc-index with its s5cmd.
+"""The stand-ins are what the sources' own clients take for them: tcia_utils, idc-index with its s5cmd, kagglehub.
 
 Each client runs in a process of its own: it sets up logging, holds its index in memory (the whole one of IDC takes
 1.7 GB; the one given here a few kilobytes) and leaves no trace in the tests.
@@ -19,6 +19,7 @@ import pytest
 
 from tests.collect.fakes.contents import BRAIN, BREAST, LUNG, Series, collections, of_collection
 from tests.collect.fakes.idc_index import write_index
+from tests.collect.fakes.kaggle import KaggleSet, open_kaggle
 from tests.collect.fakes.nbia import manifest_of
 from tests.collect.fakes.open_sources import open_nbia, open_s3
 
@@ -73,9 +74,25 @@ said["urls"] = client.get_series_file_URLs(sys.stdin.read().strip())
 json.dump(said, open(f"{folder}/said.json", "w"))
 """
 
+_KAGGLE = """
+import json, os, sys
+folder, ref = sys.argv[1:]
+os.environ |= {"KAGGLE_API_ENVIRONMENT": "TEST", "KAGGLEHUB_CACHE": f"{folder}/cache", "KAGGLE_CONFIG_DIR": folder}
+os.environ |= {"KAGGLE_USERNAME": "phantom", "KAGGLE_KEY": "0123456789abcdef", "DISABLE_COLAB_CACHE": "true"}
+import kagglehub
+
+said = {
+    "current": kagglehub.dataset_download(ref),
+    "old": kagglehub.dataset_download(f"{ref}/versions/1"),
+    "file": kagglehub.dataset_download(ref, path="table.csv", force_download=True),
+}
+json.dump(said, open(f"{folder}/said.json", "w"))
+"""
+
 
 def _run(program: str, *arguments: object, text: str = "") -> None:
-    environment = os.environ | {"HOME": str(arguments[1]), "AWS_EC2_METADATA_DISABLED": "true", "NO_PROXY": "127.0.0.1"}
+    home = next(str(one) for one in arguments if Path(str(one)).is_dir())
+    environment = os.environ | {"HOME": home, "AWS_EC2_METADATA_DISABLED": "true", "NO_PROXY": "127.0.0.1"}
     command = [sys.executable, "-c", program, *map(str, arguments)]
     result = subprocess.run(
         command, input=text, capture_output=True, text=True, env=environment, check=False, timeout=300
@@ -145,3 +162,23 @@ def test_idc_index_and_its_s5cmd_list_and_download(tmp_path: Path) -> None:
     assert _digests(tmp_path / "lung") == _expected(lung)
     assert _digests(tmp_path / "breast") == _expected(breast)
     assert said["kilobytes"] < 1_000_000, "only the small index was loaded"
+
+
+def test_kagglehub_downloads(tmp_path: Path) -> None:
+    """kagglehub finds the current version, gets it and an old one as ZIP, one file alone, and checks the digests.
+
+    Its test environment has a fixed port, 7777.
+    """
+    held = KaggleSet(
+        "maker/brain-mri", "Brain MRI", ({"a.txt": b"old"}, {"yes/a.png": b"1" * 5000, "table.csv": b"x\n"})
+    )
+    with open_kaggle(held, port=7777) as kaggle:
+        _run(_KAGGLE, tmp_path, held.ref)
+        assert kaggle.app.asked_for("DatasetApiService/GetDataset")
+    said = json.loads((tmp_path / "said.json").read_text())
+    current, old = Path(said["current"]), Path(said["old"])
+    assert {
+        path.relative_to(current).as_posix(): path.read_bytes() for path in current.rglob("*") if path.is_file()
+    } == {**held.files()}
+    assert (old / "a.txt").read_bytes() == b"old"
+    assert Path(said["file"]).read_bytes() == b"x\n"

@@ -1,4 +1,4 @@
-"""A stand-in of the shared folder of NIH ChestX-ray14: static links, each a 302 to a signed address that takes Range."""
+"""A stand-in of the folder of NIH ChestX-ray14: static links, each a 302 to a signed address that takes Range."""
 
 from __future__ import annotations
 

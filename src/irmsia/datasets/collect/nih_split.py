@@ -32,12 +32,15 @@ def part_entries(
     """
     rest = [one for one in entries if not fixed or fixed.get(one.image) == "rest"]
     tested = 0.0 if fixed else test_ratio
-    if not (0 < val_ratio < 1 and 0 <= tested < 1 and val_ratio + tested < 1):
+    if not (val_ratio > 0 and (fixed or tested > 0) and val_ratio + tested < 1):
         raise InvalidRequestError("the ratios must be above 0 and leave something to train with")
     samples = [Sample("nih", one.image, "chest", one.label, one.patient) for one in rest]
-    ratio = SplitRatio(train=1 - val_ratio - tested, validation=val_ratio, test=tested or 1e-12)
+    if fixed:  # two parts: halves of one of three, joined again
+        ratio, names = SplitRatio(1 - val_ratio, val_ratio / 2, val_ratio / 2), _NAMES | {"test": "val"}
+    else:
+        ratio, names = SplitRatio(1 - val_ratio - tested, val_ratio, tested), _NAMES
     parts = split_samples(samples, seed=seed, ratio=ratio)
-    chosen = {sample.path: _NAMES[parts[group_key(sample)]] for sample in samples}
+    chosen = {sample.path: names[parts[group_key(sample)]] for sample in samples}
     return chosen | {image: "test" for image, part in fixed.items() if part == "test"}
 
 
