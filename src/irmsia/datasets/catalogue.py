@@ -1,0 +1,433 @@
+"""The catalogue of data: which datasets there are, and what each of them held at any of its revisions.
+
+    create    revision 0, which holds nothing
+    commit    one more revision, unless nothing changed: all of it or none, and after every earlier one
+    checkout  one more revision that holds what an earlier one held
+
+A revision has a number, counted by dataset, and the state (`irmsia.datasets.state`) of what it holds.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from irmsia.datasets.record import LabelSource, Record
+from irmsia.datasets.revisions import Change, Dataset, Difference, LabelPeriod, Relabelled, Revision, find_revision
+from irmsia.datasets.rows import label_problem, to_record, to_row, to_rows
+from irmsia.datasets.state import EMPTY, state_id
+from irmsia.errors import DatasetNotFoundError, InvalidRequestError, UnavailableError
+from irmsia.store import samples, schema
+from irmsia.store.database import reading, writing
+from irmsia.store.samples import SamplePeriod, SampleRow
+
+Datasets = list[Dataset]
+Records = list[Record]
+Revisions = list[Revision]
+LabelHistory = list[LabelPeriod]
+
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{schema.NAME_LENGTH - 1}}}")
+_SUGGESTED = 3
+
+
+class _Found(NamedTuple):
+    key: int
+    dataset: Dataset
+
+
+class _Step(NamedTuple):
+    """What a new revision changes: rows that end, rows that begin, and stamps of files that are as they were."""
+
+    ended: Sequence[str]
+    begun: Sequence[SampleRow]
+    touched: Mapping[str, int]
+
+
+class Catalogue:
+    """The datasets of one database (`irmsia.store.open_database`). Any thread, any number of processes.
+
+    Every method raises `DatasetNotFoundError` where it is given a name or a revision that there is not, and the errors
+    of `irmsia.store.failures` where the database cannot do its work.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def list(self) -> Datasets:
+        """All datasets, sorted by name."""
+        with reading(self._engine) as connection:
+            return sorted((found.dataset for found in _find_all(connection)), key=lambda found: found.name)
+
+    def get(self, name: str) -> Dataset:
+        """One dataset."""
+        with reading(self._engine) as connection:
+            return _find(connection, name).dataset
+
+    def create(self, name: str, root: Path, *, about: Mapping[str, Any] | None = None) -> Dataset:
+        """Add a dataset that holds nothing yet. ``root`` is made absolute; it need not be there.
+
+        Raises:
+            InvalidRequestError: the name is malformed or taken, or ``root`` is no Unicode text.
+        """
+        if not _NAME.fullmatch(name):
+            raise InvalidRequestError(
+                f"a dataset's name has letters, digits, '.', '_' and '-', at most {schema.NAME_LENGTH}, a letter or"
+                " digit first"
+            )
+        now = _now()
+        values = {"name": name, "root": _to_text(root), "created_at": now, "about": dict(about or {}), "head": 0}
+        with writing(self._engine) as connection:
+            try:
+                key = connection.execute(
+                    insert(schema.dataset).values(values).returning(schema.dataset.c.id)
+                ).scalar_one()
+            except IntegrityError:
+                raise InvalidRequestError("there is a dataset of that name already") from None
+            _add_revision(connection, key, Revision(0, EMPTY, _to_time(now), "create", {}, 0))
+            return _find(connection, name).dataset
+
+    def remove(self, name: str) -> None:
+        """Forget a dataset with its whole history. Its files stay where they are."""
+        with writing(self._engine) as connection:
+            found = _find(connection, name, lock=True)
+            connection.execute(delete(schema.dataset).where(schema.dataset.c.id == found.key))
+
+    def about(self, name: str) -> dict[str, Any]:
+        """What is known of the whole: licence, citation, source, receipts."""
+        with reading(self._engine) as connection:
+            return _about(connection, _find(connection, name).key)
+
+    def describe(self, name: str, about: Mapping[str, Any]) -> None:
+        """Add to `about`, key by key; a key whose value is null is taken out."""
+        with writing(self._engine) as connection:
+            key = _find(connection, name, lock=True).key
+            merged = {**_about(connection, key), **about}
+            kept = {word: value for word, value in merged.items() if value is not None}
+            connection.execute(update(schema.dataset).where(schema.dataset.c.id == key).values(about=kept))
+
+    def records(self, name: str, *, revision: int | None = None) -> Records:
+        """The samples of a revision, of the newest unless told, sorted by path."""
+        with reading(self._engine) as connection:
+            found = _find(connection, name)
+            number = _check_number(found.dataset, revision)
+            records = [to_record(row) for row in samples.list_rows(connection, found.key, number)]
+        return sorted(records, key=lambda record: record.path)
+
+    def stamps(self, name: str) -> dict[str, tuple[int, int]]:
+        """Size and time stamp (nanoseconds) of every file of the newest revision, by path."""
+        with reading(self._engine) as connection:
+            return samples.list_stamps(connection, _find(connection, name).key)
+
+    def labels(self, name: str, *, revision: int | None = None) -> dict[str | None, int]:
+        """How many samples of a revision, of the newest unless told, have each label; null: unlabelled."""
+        with reading(self._engine) as connection:
+            found = _find(connection, name)
+            return samples.count_labels(connection, found.key, _check_number(found.dataset, revision))
+
+    def revisions(self, name: str) -> Revisions:
+        """The history, oldest first."""
+        with reading(self._engine) as connection:
+            return _list_revisions(connection, _find(connection, name).key)
+
+    def find(self, name: str, named: str | int) -> Revision:
+        """The revision that ``named`` means: `irmsia.datasets.revisions.find_revision`."""
+        return find_revision(self.revisions(name), named)
+
+    def diff(self, name: str, a: str | int, b: str | int) -> Difference:
+        """What differs between two revisions, named as for `find`. Time stamps of files do not count."""
+        with reading(self._engine) as connection:
+            found = _find(connection, name)
+            revisions = _list_revisions(connection, found.key)
+            before, after = find_revision(revisions, a), find_revision(revisions, b)
+            rows = samples.list_differences(connection, found.key, before.number, after.number)
+        return Difference(before, after, tuple(_compare(*rows)))
+
+    def commit(
+        self,
+        name: str,
+        changed: Iterable[Record],
+        removed: Iterable[str] = (),
+        *,
+        operation: str,
+        note: Mapping[str, Any] | None = None,
+        base: int | None = None,
+    ) -> Dataset:
+        """Add a revision in which ``changed`` files are as told and ``removed`` ones are gone; all others stay.
+
+        Where every record is already as told there is no new revision; of a file that differs in its time stamp alone
+        the stamp is set. Paths to remove that are unknown are passed over. When this returns, the revision survives a
+        power cut; whatever dies before leaves the old one whole. Of several at once each adds to the one before.
+
+        Args:
+            name: of the dataset.
+            changed: new files and changed ones, read to the end before the database is locked.
+            removed: paths.
+            operation: what made it, one word: scan, label, organise ...
+            note: for whoever reads the history.
+            base: the revision that the changes were made from: refused where another has come since.
+
+        Raises:
+            InvalidRequestError: a record cannot be kept (`irmsia.datasets.rows`).
+            UnavailableError: ``base`` is not the newest revision any more.
+        """
+        rows = to_rows(changed)
+        gone = set(removed) - rows.keys()
+
+        def plan(connection: Connection, found: _Found) -> _Step:
+            known = samples.find_open(connection, found.key, rows.keys() | gone) if found.dataset.samples else {}
+            return _plan(rows.values(), gone & known.keys(), known)
+
+        return self._step(name, plan, operation, note, base=base)
+
+    def checkout(self, name: str, state: str | int) -> Dataset:
+        """Add a revision that holds what the one named ``state`` (as for `find`) held. No file is touched."""
+        with reading(self._engine) as connection:
+            key = _find(connection, name).key
+            target = find_revision(_list_revisions(connection, key), state)
+
+        def plan(connection: Connection, found: _Found) -> _Step:
+            now, then = samples.list_differences(connection, found.key, found.dataset.revision, target.number)
+            return _plan(then.values(), now.keys() - then.keys(), now)
+
+        return self._step(name, plan, "checkout", {"revision": target.number, "state": target.state})
+
+    def label(
+        self,
+        name: str,
+        labels: Mapping[str, str | None],
+        *,
+        source: LabelSource = LabelSource.HAND,
+        operation: str = "label",
+        note: Mapping[str, Any] | None = None,
+    ) -> Relabelled:
+        """Correct labels, by path; null takes one away. Where a path is unknown, nothing at all is done.
+
+        A label that the dataset already knows in other letters (``Benign``, ``benign``) takes its spelling.
+
+        Raises:
+            InvalidRequestError: a label that cannot be kept.
+        """
+        for label in set(labels.values()):
+            if wrong := label_problem(label):
+                raise InvalidRequestError(wrong)
+        unknown: list[str] = []
+        begun: list[str] = []
+
+        def plan(connection: Connection, found: _Found) -> _Step:
+            known = samples.find_open(connection, found.key, labels.keys())
+            unknown.extend(sorted(labels.keys() - known.keys()))
+            if unknown:
+                return _Step((), (), {})
+            spelling = _spelling(samples.count_labels(connection, found.key, found.dataset.revision), labels.values())
+            told = (
+                to_row(replace(to_record(known[path]), label=spelling[label], label_source=source))
+                for path, label in labels.items()
+            )
+            step = _plan(told, (), known)
+            begun.extend(step.ended)
+            return step
+
+        dataset = self._step(name, plan, operation, note)
+        return Relabelled(dataset, len(begun), tuple(unknown))
+
+    def label_history(self, name: str, path: str) -> LabelHistory:
+        """The labels that a file ever had, oldest first; one period as long as neither label nor source changed.
+
+        Raises:
+            InvalidRequestError: the dataset never held such a file.
+        """
+        with reading(self._engine) as connection:
+            key = _find(connection, name).key
+            periods = samples.list_periods(connection, key, path)
+            revisions = {revision.number: revision for revision in _list_revisions(connection, key)}
+        if not periods:
+            raise InvalidRequestError("the dataset never held such a file")
+        return list(_label_periods(periods, revisions))
+
+    def save_split(self, name: str, values: Mapping[str, Any]) -> None:
+        """Keep a split as the newest of the dataset; earlier ones stay in the database.
+
+        Raises:
+            InvalidRequestError: it cannot be written as JSON.
+        """
+        with writing(self._engine) as connection:
+            key = _find(connection, name, lock=True).key
+            row = {"dataset_id": key, "created_at": _now(), "content": dict(values)}
+            connection.execute(insert(schema.split).values(row))
+
+    def split(self, name: str) -> dict[str, Any] | None:
+        """The split that was saved last; null where there is none."""
+        with reading(self._engine) as connection:
+            key = _find(connection, name).key
+            asked = select(schema.split.c.content).where(schema.split.c.dataset_id == key)
+            return connection.execute(asked.order_by(schema.split.c.id.desc()).limit(1)).scalar()
+
+    def _step(
+        self,
+        name: str,
+        plan: Callable[[Connection, _Found], _Step],
+        operation: str,
+        note: Mapping[str, Any] | None,
+        *,
+        base: int | None = None,
+    ) -> Dataset:
+        """Plan and write one revision while nobody else writes to the dataset."""
+        with writing(self._engine) as connection:
+            found = _find(connection, name, lock=True)
+            if base is not None and base != found.dataset.revision:
+                raise UnavailableError("another process has changed the dataset meanwhile; try again")
+            step = plan(connection, found)
+            samples.touch(connection, found.key, step.touched)
+            if not step.ended and not step.begun:
+                return found.dataset
+            number = found.dataset.revision + 1
+            samples.close(connection, found.key, step.ended, number)
+            samples.add(connection, found.key, step.begun, number)
+            contents = list(samples.list_contents(connection, found.key))
+            done = Revision(number, state_id(contents), _to_time(_now()), operation, dict(note or {}), len(contents))
+            _add_revision(connection, found.key, done)
+            connection.execute(update(schema.dataset).where(schema.dataset.c.id == found.key).values(head=number))
+            return replace(found.dataset, revision=number, state=done.state, samples=done.samples)
+
+
+def _plan(rows: Iterable[SampleRow], gone: Iterable[str], known: Mapping[str, SampleRow]) -> _Step:
+    """From the newest rows that are ``known`` to ``rows``, and without those of ``gone``."""
+    ended, begun, touched = list(gone), [], {}
+    for row in rows:
+        before = known.get(row.path)
+        if before == row:
+            continue
+        if before is not None and before.says_the_same(row):
+            touched[row.path] = row.modified_ns
+            continue
+        begun.append(row)
+        if before is not None:
+            ended.append(row.path)
+    return _Step(ended, begun, touched)
+
+
+def _compare(before: Mapping[str, SampleRow], after: Mapping[str, SampleRow]) -> Iterator[Change]:
+    for path in sorted(before.keys() | after.keys()):
+        old, new = before.get(path), after.get(path)
+        if old is None or new is None or not old.says_the_same(new):
+            yield Change(path, old and to_record(old), new and to_record(new))
+
+
+def _spelling(known: Iterable[str | None], asked: Iterable[str | None]) -> dict[str | None, str | None]:
+    """How each label that is ``asked`` for is written in a dataset that knows those labels."""
+    there = [word for word in known if word is not None]
+    spelt = {word.casefold(): word for word in there}
+    return {word: word if word is None or word in there else spelt.get(word.casefold(), word) for word in set(asked)}
+
+
+def _label_periods(periods: Sequence[SamplePeriod], revisions: Mapping[int, Revision]) -> Iterator[LabelPeriod]:
+    current: LabelPeriod | None = None
+    for since, until, row in periods:
+        record, made = to_record(row), revisions[since]
+        if (
+            current is not None
+            and current.until == since
+            and (current.label, current.source) == (record.label, record.label_source)
+        ):
+            current = replace(current, until=until)
+            continue
+        if current is not None:
+            yield current
+        current = LabelPeriod(since, until, made.created_at, made.operation, record.label, record.label_source)
+    if current is not None:
+        yield current
+
+
+_ASKED = select(schema.dataset, schema.revision.c.number, schema.revision.c.state, schema.revision.c.samples).join(
+    schema.revision,
+    (schema.revision.c.dataset_id == schema.dataset.c.id) & (schema.revision.c.number == schema.dataset.c.head),
+)
+
+
+def _find_all(connection: Connection) -> Iterator[_Found]:
+    for row in connection.execute(_ASKED):
+        yield _to_found(row)
+
+
+def _find(connection: Connection, name: str, *, lock: bool = False) -> _Found:
+    """The dataset of that name; ``lock``: nobody else writes to it until the transaction ends.
+
+    SQLite has but one writer at a time, and takes no notice of the lock.
+    """
+    if lock:
+        named = select(schema.dataset.c.id).where(schema.dataset.c.name == name)
+        connection.execute(named.with_for_update()).all()
+    row = connection.execute(_ASKED.where(schema.dataset.c.name == name)).one_or_none()
+    if row is None:
+        raise DatasetNotFoundError(_not_found(connection, name))
+    return _to_found(row)
+
+
+def _not_found(connection: Connection, name: str) -> str:
+    names = sorted(connection.execute(select(schema.dataset.c.name)).scalars())
+    close = difflib.get_close_matches(name, names, n=_SUGGESTED, cutoff=0.5) or names[:_SUGGESTED]
+    if not close:
+        return "there is no such dataset, nor any other yet"
+    return f"there is no such dataset; there is {', '.join(close)}"
+
+
+def _to_found(row: Any) -> _Found:
+    root, created_at = Path(row.root), _to_time(row.created_at)
+    return _Found(row.id, Dataset(row.name, root, created_at, row.number, row.state, row.samples))
+
+
+def _about(connection: Connection, key: int) -> dict[str, Any]:
+    return dict(connection.execute(select(schema.dataset.c.about).where(schema.dataset.c.id == key)).scalar_one())
+
+
+def _list_revisions(connection: Connection, key: int) -> Revisions:
+    table = schema.revision.c
+    asked = select(table.number, table.state, table.created_at, table.operation, table.note, table.samples)
+    rows = connection.execute(asked.where(table.dataset_id == key).order_by(table.number))
+    return [Revision(number, state, _to_time(at), *rest) for number, state, at, *rest in rows]
+
+
+def _add_revision(connection: Connection, key: int, made: Revision) -> None:
+    row = {
+        "dataset_id": key,
+        "number": made.number,
+        "state": made.state,
+        "created_at": made.created_at.isoformat(),
+        "operation": made.operation,
+        "note": made.note,
+        "samples": made.samples,
+    }
+    connection.execute(insert(schema.revision).values(row))
+
+
+def _check_number(found: Dataset, number: int | None) -> int:
+    if number is None:
+        return found.revision
+    if not 0 <= number <= found.revision:
+        raise DatasetNotFoundError(f"the dataset has no such revision; the newest is {found.revision}")
+    return number
+
+
+def _to_text(root: Path) -> str:
+    text = str(root.absolute())
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidRequestError("the folder's name is no Unicode text") from None
+    return text
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _to_time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

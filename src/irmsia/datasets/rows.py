@@ -1,0 +1,103 @@
+"""A record as a row of the database, and back. What no database or no other machine could keep is refused here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from irmsia.datasets.record import Record, from_json
+from irmsia.errors import InternalError, InvalidRequestError
+from irmsia.store.samples import SampleRow
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_STEPS = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
+"""An empty step, ``.`` or ``..``: such a path is absolute, leads outside, or has a twin."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PATH_BYTES = 2000  # an index entry of PostgreSQL has 2,700
+_LABEL_LENGTH = 500
+_INTEGER = 2**63
+_COLUMNS = frozenset(SampleRow._fields)
+_FACTS = tuple((field.name, field.default) for field in fields(Record) if field.name not in _COLUMNS)
+
+
+def to_rows(records: Iterable[Record]) -> dict[str, SampleRow]:
+    """The rows of ``records`` by path.
+
+    Raises:
+        InvalidRequestError: a path, a label, a digest or a size cannot be kept, or two records have one path.
+    """
+    rows: dict[str, SampleRow] = {}
+    for record in records:
+        if record.path in rows:
+            raise InvalidRequestError("two records have the same path")
+        rows[record.path] = to_row(record)
+    return rows
+
+
+def to_row(record: Record) -> SampleRow:
+    """The row of one record. What has its default is left out of the facts, as most of it has in most files.
+
+    Raises:
+        InvalidRequestError: as `to_rows`.
+    """
+    wrong = path_problem(record.path) or label_problem(record.label)
+    if wrong is None and not _DIGEST.fullmatch(record.sha256):
+        wrong = "a digest is not 64 lower-case hex digits"
+    if wrong is None and not (0 <= record.size < _INTEGER and -_INTEGER <= record.modified_ns < _INTEGER):
+        wrong = "a size or a time stamp is out of range"
+    if wrong is not None:
+        raise InvalidRequestError(wrong)
+    facts = {name: _plain(value) for name, default in _FACTS if (value := getattr(record, name)) != default}
+    return SampleRow(record.path, record.size, record.modified_ns, record.sha256, record.label, facts)
+
+
+def to_record(row: SampleRow) -> Record:
+    """The inverse of `to_row`.
+
+    Raises:
+        InternalError: the row was not written by this platform.
+    """
+    known = {**row.facts, **row._asdict()}
+    try:
+        return from_json(known)
+    except (TypeError, ValueError) as error:
+        raise InternalError("the catalogue holds a sample that it cannot read") from error
+
+
+def path_problem(path: str) -> str | None:
+    """Why no sample can have this path; null where it can. A scan asks it of the names that it meets."""
+    if _STEPS.search(path):
+        return "a path is not below the dataset's root, or not in its shortest form"
+    if _CONTROL.search(path):
+        return "a file name holds a control character"
+    encoded = _encode(path)
+    if encoded is None:
+        return "a file name is no Unicode text"
+    return f"a path is longer than {_PATH_BYTES} bytes" if len(encoded) > _PATH_BYTES else None
+
+
+def label_problem(label: str | None) -> str | None:
+    """Why no sample can have this label; null where it can."""
+    if label is None:
+        return None
+    if not label or label != label.strip():
+        return "a label is empty, or begins or ends with a blank"
+    if _CONTROL.search(label) or _encode(label) is None:
+        return "a label holds a control character, or is no Unicode text"
+    return f"a label is longer than {_LABEL_LENGTH} characters" if len(label) > _LABEL_LENGTH else None
+
+
+def _encode(text: str) -> bytes | None:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:  # a name of a file system that is no UTF-8
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back, so that what was written equals what is read."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

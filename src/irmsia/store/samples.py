@@ -1,0 +1,147 @@
+"""The sample rows of one dataset: what was known of its files at any revision, and how a revision is added.
+
+A row holds from revision ``since`` up to but without ``until``. Nothing is ever rewritten but a row's end and the time
+stamp of a file whose content stayed as it was; so every revision stays readable, and one changed file costs one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, insert, not_, or_, select, update
+
+from irmsia.store.schema import sample
+
+T = TypeVar("T")
+
+_BATCH = 10_000
+_NAMED = 500
+_FEW = 5_000
+"""So many paths are asked for by name; of more all rows are read."""
+
+
+class SampleRow(NamedTuple):
+    """One file as a row holds it; ``facts`` are what is known beside, as JSON."""
+
+    path: str
+    size: int
+    modified_ns: int
+    sha256: str
+    label: str | None
+    facts: dict[str, Any]
+
+    def says_the_same(self, other: SampleRow) -> bool:
+        """Whether all but the time stamp agrees."""
+        return self[:2] == other[:2] and self[3:] == other[3:]
+
+
+class SamplePeriod(NamedTuple):
+    """One row of one file, and the revisions that it holds for."""
+
+    since: int
+    until: int | None
+    row: SampleRow
+
+
+_COLUMNS = [sample.c[name] for name in SampleRow._fields]
+
+
+def list_stamps(connection: Connection, dataset: int) -> dict[str, tuple[int, int]]:
+    """Size and time stamp of every file of the newest revision, by path. Raw columns: a million take seconds."""
+    asked = select(sample.c.path, sample.c.size, sample.c.modified_ns).where(_open(dataset))
+    return {path: (size, modified) for path, size, modified in _stream(connection, asked)}
+
+
+def list_contents(connection: Connection, dataset: int) -> Iterator[tuple[str, str | None]]:
+    """Digest and label of every file of the newest revision, in no order."""
+    yield from _stream(connection, select(sample.c.sha256, sample.c.label).where(_open(dataset)))
+
+
+def count_labels(connection: Connection, dataset: int, revision: int) -> dict[str | None, int]:
+    """How many samples of a revision have each label."""
+    asked = select(sample.c.label, func.count()).where(_held_at(dataset, revision)).group_by(sample.c.label)
+    return {label: count for label, count in connection.execute(asked)}
+
+
+def list_rows(connection: Connection, dataset: int, revision: int) -> Iterator[SampleRow]:
+    """The rows of a revision, in no order."""
+    return _rows(connection, _held_at(dataset, revision))
+
+
+def find_open(connection: Connection, dataset: int, paths: Collection[str]) -> dict[str, SampleRow]:
+    """The newest rows of those ``paths`` that there are."""
+    if len(paths) > _FEW:
+        return {row.path: row for row in _rows(connection, _open(dataset)) if row.path in paths}
+    found: dict[str, SampleRow] = {}
+    for some in _batched(paths, _NAMED):
+        found |= {row.path: row for row in _rows(connection, and_(_open(dataset), sample.c.path.in_(some)))}
+    return found
+
+
+def list_differences(
+    connection: Connection, dataset: int, first: int, second: int
+) -> tuple[dict[str, SampleRow], dict[str, SampleRow]]:
+    """Of two revisions the rows that only the first and only the second holds, by path."""
+    one, other = _held_at(dataset, first), _held_at(dataset, second)
+    only_first = {row.path: row for row in _rows(connection, and_(one, not_(other)))}
+    only_second = {row.path: row for row in _rows(connection, and_(other, not_(one)))}
+    return only_first, only_second
+
+
+def list_periods(connection: Connection, dataset: int, path: str) -> list[SamplePeriod]:
+    """Everything that was ever known of one path, oldest first."""
+    asked = select(sample.c.since, sample.c.until, *_COLUMNS)
+    asked = asked.where(sample.c.dataset_id == dataset, sample.c.path == path).order_by(sample.c.since)
+    return [SamplePeriod(since, until, SampleRow(*rest)) for since, until, *rest in connection.execute(asked)]
+
+
+def touch(connection: Connection, dataset: int, stamps: Mapping[str, int]) -> None:
+    """Set the time stamps (nanoseconds) of files whose content is as it was."""
+    named = update(sample).where(_open(dataset), sample.c.path == bindparam("at"))
+    changes = ({"at": path, "modified_ns": stamp} for path, stamp in stamps.items())
+    for some in _batched(changes, _BATCH):
+        connection.execute(named.values(modified_ns=bindparam("modified_ns")), some)
+
+
+def close(connection: Connection, dataset: int, paths: Iterable[str], revision: int) -> None:
+    """From ``revision`` on these files are not there, or are told of by other rows."""
+    named = update(sample).where(_open(dataset), sample.c.path == bindparam("at")).values(until=revision)
+    for some in _batched(({"at": path} for path in paths), _BATCH):
+        connection.execute(named, some)
+
+
+def add(connection: Connection, dataset: int, rows: Iterable[SampleRow], revision: int) -> None:
+    """Tell of these files from ``revision`` on; none of them has an open row."""
+    filled = (row._asdict() | {"dataset_id": dataset, "since": revision} for row in rows)
+    for some in _batched(filled, _BATCH):
+        connection.execute(insert(sample), some)
+
+
+def _open(dataset: int) -> ColumnElement[bool]:
+    return and_(sample.c.dataset_id == dataset, sample.c.until.is_(None))
+
+
+def _held_at(dataset: int, revision: int) -> ColumnElement[bool]:
+    until = sample.c.until
+    return and_(sample.c.dataset_id == dataset, sample.c.since <= revision, or_(until.is_(None), until > revision))
+
+
+def _rows(connection: Connection, where: ColumnElement[bool]) -> Iterator[SampleRow]:
+    return map(SampleRow._make, _stream(connection, select(*_COLUMNS).where(where)))
+
+
+def _stream(connection: Connection, asked: Any) -> Iterator[Any]:
+    """Rows as they come, never all of them twice in memory."""
+    yield from connection.execution_options(yield_per=_BATCH).execute(asked)
+
+
+def _batched(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
+    batch: list[T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
