@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, fields
 from typing import Any
 
-from irmsia.datasets.record import Record, from_json
+from irmsia.datasets.record import Intensities, Record, Told, from_json
 from irmsia.errors import InternalError, InvalidRequestError
 from irmsia.store.samples import SampleRow
 
@@ -19,7 +19,11 @@ _PATH_BYTES = 2000  # an index entry of PostgreSQL has 2,700
 _LABEL_LENGTH = 500
 _INTEGER = 2**63
 _COLUMNS = frozenset(SampleRow._fields)
-_FACTS = tuple((field.name, field.default) for field in fields(Record) if field.name not in _COLUMNS)
+_FACTS = tuple(
+    (field.name, field.default if field.default_factory is MISSING else field.default_factory())
+    for field in fields(Record)
+    if field.name not in _COLUMNS
+)
 
 
 def to_rows(records: Iterable[Record]) -> dict[str, SampleRow]:
@@ -37,7 +41,7 @@ def to_rows(records: Iterable[Record]) -> dict[str, SampleRow]:
 
 
 def to_row(record: Record) -> SampleRow:
-    """The row of one record. What has its default is left out of the facts, as most of it has in most files.
+    """The row of one record.
 
     Raises:
         InvalidRequestError: as `to_rows`.
@@ -49,8 +53,7 @@ def to_row(record: Record) -> SampleRow:
         wrong = "a size or a time stamp is out of range"
     if wrong is not None:
         raise InvalidRequestError(wrong)
-    facts = {name: _plain(value) for name, default in _FACTS if (value := getattr(record, name)) != default}
-    return SampleRow(record.path, record.size, record.modified_ns, record.sha256, record.label, facts)
+    return SampleRow(record.path, record.size, record.modified_ns, record.sha256, record.label, _facts(record))
 
 
 def to_record(row: SampleRow) -> Record:
@@ -96,8 +99,29 @@ def _encode(text: str) -> bytes | None:
         return None
 
 
-def _plain(value: Any) -> Any:
-    """As JSON gives it back, so that what was written equals what is read."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+def _told(value: Told) -> dict[str, Any]:
+    return {"value": value.value, "reason": value.reason, "confidence": value.confidence}
+
+
+def _intensities(value: Intensities) -> dict[str, float]:
+    return {
+        "minimum": value.minimum,
+        "maximum": value.maximum,
+        "mean": value.mean,
+        "deviation": value.deviation,
+    }
+
+
+_TO_JSON: dict[type, Callable[[Any], Any]] = {Told: _told, Intensities: _intensities, tuple: list}
+"""What a fact becomes, so that what was written equals what is read; anything else is itself."""
+
+
+def _facts(record: Record) -> dict[str, Any]:
+    """All but the columns, without what has its default, as most has in most files. Called for every file of a scan."""
+    facts = {}
+    for name, default in _FACTS:
+        value = getattr(record, name)
+        if value is not default and value != default:
+            convert = _TO_JSON.get(type(value))
+            facts[name] = value if convert is None else convert(value)
+    return facts

@@ -96,13 +96,13 @@ def _parse(url: str) -> URL:
     return parsed
 
 
-_dump = partial(json.dumps, allow_nan=False, separators=(",", ":"))
+_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
 def _serialize(value: object) -> str:
     """JSON in ASCII, which any database keeps."""
     try:
-        return _dump(value)
+        return _encode(value)
     except (ValueError, TypeError, RecursionError):
         raise InvalidRequestError("a value cannot be written as JSON: no finite number, or of a strange type") from None
 

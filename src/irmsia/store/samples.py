@@ -133,7 +133,8 @@ def _rows(connection: Connection, where: ColumnElement[bool]) -> Iterator[Sample
 
 def _stream(connection: Connection, asked: Any) -> Iterator[Any]:
     """Rows as they come, never all of them twice in memory."""
-    yield from connection.execution_options(yield_per=_BATCH).execute(asked)
+    for some in connection.execute(asked, execution_options={"yield_per": _BATCH}).partitions():
+        yield from some
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
