@@ -31,6 +31,7 @@ PLANTS = {
     "wire": ("wire", "import irmsia.imaging"),
     "no-torch-when-serving": ("bundles", "def later() -> None:\n    import torch"),
     "doors": ("findings", "import grpc"),
+    "database": ("datasets", "import sqlalchemy"),
     "http-clients": ("server", "import httpx2"),
     "collecting": ("datasets", "import httpx2"),
 }

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from irmsia import durable
 from irmsia.datasets.catalogue import Catalogue
 from irmsia.errors import InvalidRequestError, from_system
 from irmsia.settings.tree import Settings
 from irmsia.store import open_database
 
 DATABASE = "irmsia.db"
+INDEX = "dataset_index.json"
 
 
 @contextmanager
@@ -36,3 +41,37 @@ def _address(settings: Settings) -> str | Path:
     except OSError as error:
         raise from_system(error, "IRMSIA_HOME cannot be used", InvalidRequestError) from None
     return settings.home / DATABASE
+
+
+def describe_dataset(catalogue: Catalogue, name: str) -> dict[str, Any]:
+    """One dataset as JSON: where it is, what it holds and since when, how many samples have each label."""
+    found = catalogue.get(name)
+    labels = catalogue.labels(name, revision=found.revision)
+    return {
+        "name": found.name,
+        "root": str(found.root),
+        "created_at": found.created_at.isoformat(),
+        "revision": found.revision,
+        "state": found.state,
+        "samples": found.samples,
+        "labels": {label: count for label, count in sorted(labels.items(), key=str) if label is not None},
+        "unlabelled": labels.get(None, 0),
+    }
+
+
+def write_index(settings: Settings) -> tuple[Path, list[dict[str, Any]]]:
+    """Write ``dataset_index.json`` in ``IRMSIA_HOME``, whole or not at all; its path and the datasets in it.
+
+    Raises:
+        InvalidRequestError, StorageFullError: it cannot be written.
+    """
+    with open_catalogue(settings) as catalogue:
+        listed = [describe_dataset(catalogue, found.name) for found in catalogue.list()]
+    path = settings.home / INDEX
+    content = {"written_at": datetime.now(UTC).isoformat(), "datasets": listed}
+    try:
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        durable.write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n", mode=0o600)
+    except (OSError, MemoryError) as error:
+        raise from_system(error, "the index cannot be written", InvalidRequestError) from None
+    return path, listed

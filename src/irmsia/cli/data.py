@@ -9,3 +9,6 @@ from irmsia.cli import data_collect
 app = typer.Typer(name="data", help="Datasets: collect, catalogue, organise, split, prove.", no_args_is_help=True)
 # Each file `data_*.py` adds its commands.
 data_collect.register(app)
+from irmsia.cli import data_catalogue
+# Each file `data_*.py` adds its commands: scan.register(app) ...
+data_catalogue.register(app)

@@ -53,6 +53,9 @@ class Meter:
         """So many files are done, of so many."""
         self.done = done
         self._bar.update(self._task, completed=done, total=total)
+    def expect(self, total: int) -> None:
+        """Now somebody knows how many there are."""
+        self._bar.update(self._task, total=total)
 
     def tell(self, what: str) -> None:
         """Say how far the file is that is being worked on. From any thread."""
