@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import database_url, postgresql  # noqa: F401 - fixtures
+
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # before numpy is imported: two cores, many children
 

@@ -168,9 +168,7 @@ def checkout(name: Name, state: State, as_json: AsJson = False) -> None:
     elif done.revision == before.revision:
         note(f"revision {done.revision} holds that already; nothing was changed")
     else:
-        note(
-            f"revision {done.revision} holds the {done.samples} samples of revision {target.number}; no file was touched"
-        )
+        note(f"revision {done.revision} holds what revision {target.number} held; no file was touched")
 
 
 def label(name: Name, file: LabelFile = None, history: History = None, as_json: AsJson = False) -> None:

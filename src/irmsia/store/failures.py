@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import SQLAlchemyError, StatementError
 
 from irmsia.errors import (
     InternalError,
@@ -23,9 +23,8 @@ _BUSY = (UnavailableError, "the database is in use by another process; try again
 _FULL = (StorageFullError, "no room is left for the database")
 _MEMORY = (OverloadedError, "the database has not enough memory")
 _DAMAGED = (UnavailableError, "the database is damaged, or no database: restore it, or set IRMSIA_DATABASE_URL")
-_GONE = (UnavailableError, "the database does not answer")
+_GONE = (UnavailableError, "the database does not answer, or refuses this user or name: see IRMSIA_DATABASE_URL")
 _DENIED = (NotConfiguredError, "the database cannot be opened or written: see its rights, or set IRMSIA_DATABASE_URL")
-_FOREIGN = (NotConfiguredError, "the database refuses this user or has no such name: correct IRMSIA_DATABASE_URL")
 _LARGE = (LimitExceededError, "a value is too large for the database")
 _TEXT = (InvalidRequestError, "a text holds a character that the database cannot keep")
 _BUG = (InternalError, "the database refused a statement")
@@ -52,8 +51,6 @@ _POSTGRESQL: dict[str, _Told] = {
     "08": _GONE,
     "22021": _TEXT,
     "22P05": _TEXT,
-    "28": _FOREIGN,
-    "3D": _FOREIGN,
     "40": _BUSY,
     "42501": _DENIED,
     "25006": _DENIED,  # a standby, which can only be read
@@ -76,7 +73,8 @@ def typed_failures() -> Iterator[None]:
     Raises:
         UnavailableError: locked for too long, damaged, or not reached.
         StorageFullError, OverloadedError, LimitExceededError: no room, no memory or connection, a value too large.
-        NotConfiguredError: no right to read or write, wrong user or database.
+        NotConfiguredError: no right to read or write.
+        InvalidRequestError: a text that the database cannot keep.
         InternalError: anything else.
     """
     try:
@@ -84,12 +82,10 @@ def typed_failures() -> Iterator[None]:
     except StatementError as error:
         if isinstance(error.orig, IrmsiaError):  # from a conversion of ours inside SQLAlchemy
             raise error.orig from None
-        if isinstance(error.orig, UnicodeError):
-            raise _TEXT[0](_TEXT[1]) from None
-        raise to_leaf(error.orig if isinstance(error, DBAPIError) else None) from error
+        raise to_leaf(error.orig) from error
     except SQLAlchemyError as error:
         raise to_leaf(None) from error
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeError) as error:  # where SQLAlchemy lets them through
         raise to_leaf(error) from error
 
 
@@ -107,6 +103,6 @@ def _tell(said: BaseException | None) -> _Told:
     if said is None or not hasattr(said, "sqlstate"):
         return _BUG
     state = said.sqlstate
-    if state is None:  # psycopg itself: the server was not reached or has gone
+    if state is None:  # psycopg itself: the server was not reached, did not let us in, or has gone
         return _GONE if type(said).__name__ in {"OperationalError", "ConnectionTimeout"} else _BUG
     return _POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2]) or _BUG
