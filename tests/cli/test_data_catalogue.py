@@ -24,6 +24,11 @@ from irmsia.cli import main as cli
 from irmsia.datasets.record import LabelSource, Record, Told
 from irmsia.settings.tree import Settings
 
+# Makes standard input the terminal that controls the process, so that ^C reaches it.
+IN_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
 
 @dataclass
 class Ran:
@@ -299,11 +304,11 @@ def test_rm_asks_in_a_terminal(data: Commands, folder: Path, answer: str, code: 
     """Yes removes; no, nothing, the end of the input and Ctrl-C do not."""
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
-        [sys.executable, "-m", "irmsia.cli.main", "data", "rm", "set"],
+        [sys.executable, "-c", IN_TERMINAL, sys.executable, "-m", "irmsia.cli.main", "data", "rm", "set"],
         stdin=theirs,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=_take_terminal,
+        start_new_session=True,
     )
     os.close(theirs)
     assert child.stderr is not None
@@ -318,15 +323,6 @@ def test_rm_asks_in_a_terminal(data: Commands, folder: Path, answer: str, code: 
     os.close(ours)
     assert (child.returncode, out) == (code, b"")
     assert bool(data("list", "--json").out) is (code != 0)
-
-
-def _take_terminal() -> None:
-    """Make standard input the terminal that controls this process, so that ^C reaches it."""
-    import fcntl
-    import termios
-
-    os.setsid()
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def test_index_writes_all_datasets(data: Commands, folder: Path, home: Path) -> None:
