@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields
+from functools import lru_cache
 from typing import Any
 
-from irmsia.datasets.record import Intensities, Record, Told, from_json
+from irmsia.datasets.record import Intensities, LabelSource, PatientSource, Record, Told, from_json
 from irmsia.errors import InternalError, InvalidRequestError
 from irmsia.store.samples import SampleRow
 
@@ -62,9 +63,19 @@ def to_record(row: SampleRow) -> Record:
     Raises:
         InternalError: the row was not written by this platform.
     """
-    known = {**row.facts, **row._asdict()}
+    facts = dict(row.facts)
     try:
-        return from_json(known)
+        for name in facts.keys() & _FROM_JSON.keys():
+            facts[name] = _FROM_JSON[name](facts[name])
+        return Record(row.path, row.size, row.modified_ns, row.sha256, label=row.label, **facts)
+    except (TypeError, ValueError, KeyError):
+        return _to_record_of_another_version(row)
+
+
+def _to_record_of_another_version(row: SampleRow) -> Record:
+    """What this version knows of a row whose facts hold more than that."""
+    try:
+        return from_json({**row.facts, **row._asdict()})
     except (TypeError, ValueError) as error:
         raise InternalError("the catalogue holds a sample that it cannot read") from error
 
@@ -114,6 +125,22 @@ def _intensities(value: Intensities) -> dict[str, float]:
 
 _TO_JSON: dict[type, Callable[[Any], Any]] = {Told: _told, Intensities: _intensities, tuple: list}
 """What a fact becomes, so that what was written equals what is read; anything else is itself."""
+
+
+def _to_told(value: dict[str, Any]) -> Told:
+    return _same_told(value["value"], value["reason"], value["confidence"])
+
+
+_same_told = lru_cache(maxsize=1024)(Told)  # the same few words for thousands of files: one object for all of them
+
+_FROM_JSON: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("modality", "region", "anomaly", "sequence"), _to_told),
+    "intensities": lambda value: Intensities(**value),
+    "label_source": LabelSource,
+    "patient_source": PatientSource,
+    "spacing_mm": tuple,
+    "masks": tuple,
+}
 
 
 def _facts(record: Record) -> dict[str, Any]:
