@@ -215,7 +215,7 @@ def test_labels_are_corrected_from_a_file(data: Commands, folder: Path, tmp_path
         (2, None, "malignant", "HAND"),
     ]
     assert "malignant  HAND" in data("label", "set", "--history", "benign/1.png").out
-    assert "0 labels changed, 3 were so already" in data("label", "set", file).err
+    assert "labels changed: 0, so already: 3" in data("label", "set", file).err
 
 
 def test_unknown_paths_stop_a_correction(data: Commands, folder: Path, tmp_path: Path) -> None:

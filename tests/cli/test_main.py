@@ -19,7 +19,19 @@ from irmsia.cli import main as cli
 from irmsia.cli import run
 from irmsia.errors import IrmsiaError
 
-HEAVY = ("numpy", "cv2", "pydicom", "grpc", "openvino", "onnx", "torch", "irmsia.inference", "irmsia.imaging")
+HEAVY = (
+    "numpy",
+    "sqlalchemy",
+    "alembic",
+    "cv2",
+    "pydicom",
+    "grpc",
+    "openvino",
+    "onnx",
+    "torch",
+    "irmsia.inference",
+    "irmsia.imaging",
+)
 
 
 @pytest.fixture(autouse=True)

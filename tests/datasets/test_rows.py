@@ -56,7 +56,7 @@ def test_a_fact_of_a_later_version_is_passed_over() -> None:
 )
 def test_a_row_that_nobody_of_ours_wrote_is_internal(facts: dict[str, object]) -> None:
     """And says nothing of what it holds."""
-    with pytest.raises(InternalError, match="cannot read$"):
+    with pytest.raises(InternalError, match=r"cannot read$"):
         to_record(SampleRow("a", 1, 1, "ab" * 32, None, facts))
 
 

@@ -209,7 +209,7 @@ def index(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"path": str(path), "datasets": len(listed)})
     else:
-        note(f"wrote {path.name} with {len(listed)} datasets")
+        note(f"wrote {path.name}, datasets: {len(listed)}")
 
 
 def _open(stack: ExitStack) -> Catalogue:
@@ -236,7 +236,7 @@ def _correct(name: str, file: Path, *, as_json: bool) -> None:
             note(f"{len(done.unknown)} of {len(labels)} paths are not in the dataset: nothing was changed")
         else:
             same = len(labels) - done.changed
-            note(f"{done.changed} labels changed, {same} were so already; revision {done.dataset.revision}")
+            note(f"labels changed: {done.changed}, so already: {same}; revision {done.dataset.revision}")
     raise typer.Exit(1 if done.unknown else 0)
 
 
