@@ -108,6 +108,10 @@ def _record(folder: Path, path: str, label: str | None) -> Record:
     )
 
 
+def _contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+
 def _write(path: Path, text: str) -> Path:
     path.write_text(text, "utf-8")
     return path
@@ -276,10 +280,10 @@ def test_diff_and_checkout(data: Commands, folder: Path, tmp_path: Path) -> None
     assert (change["before"]["label"], change["after"]["label"]) == ("benign", "malignant")
     assert (summary["before"], summary["after"], summary["counts"]) == (1, 2, {"label": 1})
     assert "LABEL  benign/1.png  benign -> malignant" in data("diff", "set", "1", "2").out
-    before = {path: path.stat() for path in folder.rglob("*")}
+    before = _contents(folder)
     [done] = data("checkout", "set", summary["states"][0][:10], "--json").rows
     assert (done["revision"], done["from"], done["state"], done["changed"]) == (3, 1, summary["states"][0], True)
-    assert {path: path.stat() for path in folder.rglob("*")} == before
+    assert _contents(folder) == before
     assert "nothing differs" in data("diff", "set", "1", "HEAD").err
     assert "holds that already" in data("checkout", "set", "1").err
     assert "no file was touched" in data("checkout", "set", "2").err

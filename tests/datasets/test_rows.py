@@ -47,14 +47,24 @@ def test_what_is_written_is_read(record: Record) -> None:
 
 def test_a_fact_of_a_later_version_is_passed_over() -> None:
     """What this version does not know does not stop it."""
-    row = SampleRow("a", 1, 1, "ab" * 32, None, {"rows": 3, "colour_space": "RGB"})
+    row = SampleRow("a", 1, 1, "ab" * 32, None, '{"rows": 3, "colour_space": "RGB"}')
     assert to_record(row) == Record("a", 1, 1, "ab" * 32, rows=3)
 
 
 @pytest.mark.parametrize(
-    "facts", [{"modality": {"word": "MRI"}}, {"modality": 1}, {"label_source": "NOBODY"}, {"masks": 1}]
+    "facts",
+    [
+        '{"modality": {"word": "MRI"}}',
+        '{"modality": 1}',
+        '{"label_source": "NOBODY"}',
+        '{"masks": 1}',
+        "[]",
+        "{",
+        "[" * 9_999,
+    ],
+    ids=lambda facts: facts[:30],
 )
-def test_a_row_that_nobody_of_ours_wrote_is_internal(facts: dict[str, object]) -> None:
+def test_a_row_that_nobody_of_ours_wrote_is_internal(facts: str) -> None:
     """And says nothing of what it holds."""
     with pytest.raises(InternalError, match=r"cannot read$"):
         to_record(SampleRow("a", 1, 1, "ab" * 32, None, facts))

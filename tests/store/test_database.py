@@ -57,15 +57,20 @@ def _row(name: str) -> dict[str, object]:
 def test_the_migrations_make_the_tables_of_the_code(engine: Engine) -> None:
     """A database that was migrated has every table, column, constraint and index of the code, and no other."""
     with engine.connect() as connection:
-        context = MigrationContext.configure(
-            connection, opts={"version_table": VERSION_TABLE, "compare_server_default": True}
-        )
+        absent = () if engine.dialect.name == "sqlite" else ("ix_sample_listed",)
+        options = {
+            "version_table": VERSION_TABLE,
+            "compare_server_default": True,
+            "include_object": lambda thing, name, *_: name not in absent,
+        }
+        context = MigrationContext.configure(connection, opts=options)
         assert context.get_current_revision() == HEAD
         assert compare_metadata(context, metadata) == []
         found = inspect(connection)
         for table in metadata.tables.values():
             [key] = {tuple(key["constrained_columns"]) for key in found.get_foreign_keys(table.name)} or {()}
             assert key == (() if table is dataset else ("dataset_id",))
+        assert {one["name"] for one in found.get_indexes("sample")}.isdisjoint(absent)
         uniques = {tuple(one["column_names"]) for one in found.get_unique_constraints("sample")}
         assert uniques == {("dataset_id", "path", "since")}
 
@@ -98,7 +103,7 @@ def test_many_processes_may_open_a_new_database_at_once(database_url: str) -> No
 
 def test_one_open_row_a_path(engine: Engine) -> None:
     """The database itself refuses a second current row of one file."""
-    row = {"dataset_id": 1, "path": "a", "size": 1, "modified_ns": 1, "sha256": "", "facts": {}}
+    row = {"dataset_id": 1, "path": "a", "size": 1, "modified_ns": 1, "sha256": "", "facts": "{}"}
     with pytest.raises(errors.InternalError), writing(engine) as connection:
         key = connection.execute(insert(dataset).values(_row("a")).returning(dataset.c.id)).scalar_one()
         connection.execute(insert(sample), [row | {"dataset_id": key, "since": since} for since in (1, 2)])

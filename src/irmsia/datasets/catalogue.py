@@ -226,7 +226,7 @@ class Catalogue:
             unknown.extend(sorted(labels.keys() - known.keys()))
             if unknown:
                 return _Step((), (), {})
-            spelling = _spelling(samples.count_labels(connection, found.key, found.dataset.revision), labels.values())
+            spelling = _spelling(samples.count_labels(connection, found.key), labels.values())
             told = (
                 to_row(replace(to_record(known[path]), label=spelling[label], label_source=source))
                 for path, label in labels.items()
@@ -408,9 +408,10 @@ def _add_revision(connection: Connection, key: int, made: Revision) -> None:
     connection.execute(insert(schema.revision).values(row))
 
 
-def _check_number(found: Dataset, number: int | None) -> int:
-    if number is None:
-        return found.revision
+def _check_number(found: Dataset, number: int | None) -> int | None:
+    """The number of an older revision; null for the newest, whose rows are found faster."""
+    if number is None or number == found.revision:
+        return None
     if not 0 <= number <= found.revision:
         raise DatasetNotFoundError(f"the dataset has no such revision; the newest is {found.revision}")
     return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields
@@ -20,6 +21,7 @@ _PATH_BYTES = 2000  # an index entry of PostgreSQL has 2,700
 _LABEL_LENGTH = 500
 _INTEGER = 2**63
 _COLUMNS = frozenset(SampleRow._fields)
+_UNREADABLE = "the catalogue holds a sample that it cannot read"
 _FACTS = tuple(
     (field.name, field.default if field.default_factory is MISSING else field.default_factory())
     for field in fields(Record)
@@ -54,7 +56,7 @@ def to_row(record: Record) -> SampleRow:
         wrong = "a size or a time stamp is out of range"
     if wrong is not None:
         raise InvalidRequestError(wrong)
-    return SampleRow(record.path, record.size, record.modified_ns, record.sha256, record.label, _facts(record))
+    return SampleRow(record.path, record.size, record.modified_ns, record.sha256, record.label, _write(_facts(record)))
 
 
 def to_record(row: SampleRow) -> Record:
@@ -63,21 +65,42 @@ def to_record(row: SampleRow) -> Record:
     Raises:
         InternalError: the row was not written by this platform.
     """
-    facts = dict(row.facts)
+    facts = _read(row.facts)
     try:
         for name in facts.keys() & _FROM_JSON.keys():
             facts[name] = _FROM_JSON[name](facts[name])
         return Record(row.path, row.size, row.modified_ns, row.sha256, label=row.label, **facts)
     except (TypeError, ValueError, KeyError):
-        return _to_record_of_another_version(row)
+        return _to_record_of_another_version(row, _read(row.facts))
 
 
-def _to_record_of_another_version(row: SampleRow) -> Record:
+def _to_record_of_another_version(row: SampleRow, facts: dict[str, Any]) -> Record:
     """What this version knows of a row whose facts hold more than that."""
     try:
-        return from_json({**row.facts, **row._asdict()})
+        return from_json({**facts, **row._asdict()})
     except (TypeError, ValueError) as error:
-        raise InternalError("the catalogue holds a sample that it cannot read") from error
+        raise InternalError(_UNREADABLE) from error
+
+
+_encode_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
+
+def _write(facts: dict[str, Any]) -> str:
+    """ASCII, in the order of the class: equal facts are equal texts."""
+    try:
+        return _encode_json(facts)
+    except (ValueError, TypeError, RecursionError):
+        raise InvalidRequestError("a fact of a sample is no finite number, or of a strange type") from None
+
+
+def _read(text: str) -> dict[str, Any]:
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InternalError(_UNREADABLE) from error
+    if not isinstance(facts, dict):
+        raise InternalError(_UNREADABLE)
+    return facts
 
 
 def path_problem(path: str) -> str | None:

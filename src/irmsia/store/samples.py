@@ -22,14 +22,14 @@ _FEW = 5_000
 
 
 class SampleRow(NamedTuple):
-    """One file as a row holds it; ``facts`` are what is known beside, as JSON."""
+    """One file as a row holds it; ``facts`` are what is known beside, as one JSON text that equal facts share."""
 
     path: str
     size: int
     modified_ns: int
     sha256: str
     label: str | None
-    facts: dict[str, Any]
+    facts: str
 
     def says_the_same(self, other: SampleRow) -> bool:
         """Whether all but the time stamp agrees."""
@@ -58,15 +58,16 @@ def list_contents(connection: Connection, dataset: int) -> Iterator[tuple[str, s
     yield from _stream(connection, select(sample.c.sha256, sample.c.label).where(_open(dataset)))
 
 
-def count_labels(connection: Connection, dataset: int, revision: int) -> dict[str | None, int]:
-    """How many samples of a revision have each label."""
-    asked = select(sample.c.label, func.count()).where(_held_at(dataset, revision)).group_by(sample.c.label)
+def count_labels(connection: Connection, dataset: int, revision: int | None = None) -> dict[str | None, int]:
+    """How many samples of a revision, of the newest unless told, have each label."""
+    where = _open(dataset) if revision is None else _held_at(dataset, revision)
+    asked = select(sample.c.label, func.count()).where(where).group_by(sample.c.label)
     return {label: count for label, count in connection.execute(asked)}
 
 
-def list_rows(connection: Connection, dataset: int, revision: int) -> Iterator[SampleRow]:
-    """The rows of a revision, in no order."""
-    return _rows(connection, _held_at(dataset, revision))
+def list_rows(connection: Connection, dataset: int, revision: int | None = None) -> Iterator[SampleRow]:
+    """The rows of a revision, of the newest unless told, in no order."""
+    return _rows(connection, _open(dataset) if revision is None else _held_at(dataset, revision))
 
 
 def find_open(connection: Connection, dataset: int, paths: Collection[str]) -> dict[str, SampleRow]:

@@ -47,7 +47,7 @@ def upgrade() -> None:
         sa.Column("modified_ns", sa.BigInteger, nullable=False),
         sa.Column("sha256", sa.String(64), nullable=False),
         sa.Column("label", sa.Text),
-        sa.Column("facts", sa.JSON, nullable=False),
+        sa.Column("facts", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_sample"),
         sa.UniqueConstraint("dataset_id", "path", "since", name="uq_sample_dataset_id_path_since"),
         _references_dataset("sample"),
@@ -55,6 +55,9 @@ def upgrade() -> None:
     op.create_index(
         "ix_sample_open", "sample", ["dataset_id", "path"], unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN
     )
+    if op.get_bind().dialect.name == "sqlite":
+        listed = ["dataset_id", "path", "size", "modified_ns", "sha256", "label", "until"]
+        op.create_index("ix_sample_listed", "sample", listed, sqlite_where=_OPEN)
     op.create_table(
         "split",
         sa.Column("id", _key(), nullable=False),
