@@ -18,7 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from irmsia.errors import IrmsiaError, LimitExceededError, NotReadableError
+from irmsia.errors import IrmsiaError, LimitExceededError
+from irmsia.imaging.decode_input import read_descriptor
 from irmsia.imaging.decode_task import Order, Task, Terms
 from irmsia.imaging.decode_wire import (
     Accepted,
@@ -34,8 +35,6 @@ from irmsia.imaging.decode_wire import (
 
 TICK_EVERY_S = 0.1
 _TOO_LARGE = "the image takes more memory than a decoder may use"
-_LEAST_READ = 1 << 16
-_MAPPED_FROM = 64 << 20  # larger files are mapped: their pages are the kernel's, not this process's
 _ALARM_GRACE_S = 5.0
 _MAY_KEEP = 128 << 20
 _OPENCV_NO_MEMORY = -4  # cv2.Error.StsNoMem
@@ -146,25 +145,8 @@ def _read_descriptor(link: socket.socket) -> memoryview:
     _, descriptors, _, _ = socket.recv_fds(link, 1, 1)
     if not descriptors:
         raise PeerGoneError
-    try:
-        with os.fdopen(descriptors[0], "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size < _MAPPED_FROM:
-                return memoryview(_read_from_start(file.fileno(), size))
-            # Unmapped when the last view of it goes.
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError):  # ValueError: emptied meanwhile, which cannot be mapped
-        raise NotReadableError("the file cannot be read") from None
-
-
-def _read_from_start(descriptor: int, size: int) -> bytes:
-    """All of a file of about ``size`` bytes, wherever it stands: a child that had it before has moved it for all."""
-    parts: list[bytes] = []
-    at = 0
-    while part := os.pread(descriptor, max(size - at, _LEAST_READ), at):
-        parts.append(part)
-        at += len(part)
-    return b"".join(parts)  # the very object where there is one part, as of every ordinary file
+    with os.fdopen(descriptors[0], "rb") as file:
+        return read_descriptor(file.fileno())
 
 
 def _run(task: Task, data: memoryview, terms: Terms, clock: _Clock) -> Done | Failed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import stat
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from irmsia.errors import IrmsiaError, LimitExceededError, NotFoundError, NotRea
 from irmsia.imaging.limits import ReadLimits
 
 _READ_STEP = 1 << 20
+_LEAST_READ = 1 << 16
+_MAPPED_FROM = 64 << 20  # larger files are mapped: their pages are the kernel's, not this process's
 
 Source = bytes | Path
 
@@ -65,6 +68,35 @@ def open_input(source: Source, limits: ReadLimits) -> Iterator[Given]:
         yield Given(b"", descriptor, status.st_size)
     finally:
         os.close(descriptor)
+
+
+def read_descriptor(descriptor: int, *, mapped_from: int | None = None) -> memoryview:
+    """The bytes of an open file, from its start; those of a large file are mapped and not held.
+
+    ``mapped_from``: bytes from which on a file is large, 64 MiB unless told.
+
+    Raises:
+        NotReadableError: the file gives an error.
+        MemoryError: it does not fit into this process.
+    """
+    try:
+        size = os.fstat(descriptor).st_size
+        if size < (_MAPPED_FROM if mapped_from is None else mapped_from):
+            return memoryview(_read_from_start(descriptor, size))
+        # Unmapped when the last view of it goes.
+        return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError):  # ValueError: emptied meanwhile, which cannot be mapped
+        raise NotReadableError("the file cannot be read") from None
+
+
+def _read_from_start(descriptor: int, size: int) -> bytes:
+    """All of a file of about ``size`` bytes, wherever it stands: a child that had it before has moved it for all."""
+    parts: list[bytes] = []
+    at = 0
+    while part := os.pread(descriptor, max(size - at, _LEAST_READ), at):
+        parts.append(part)
+        at += len(part)
+    return b"".join(parts)  # the very object where there is one part, as of every ordinary file
 
 
 def _status_of(descriptor: int) -> os.stat_result:

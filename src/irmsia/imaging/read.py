@@ -68,6 +68,20 @@ def inspect(
         return replace(reading.info(), error=Failure(error.code, error.message))
 
 
+def read_header(data: bytes | memoryview, limits: ReadLimits, *, pseudonym_key: bytes | None = None) -> ImageInfo:
+    """What the header of a file says; no frame is decoded and nothing digested. An error is data of the answer.
+
+    Of a DICOM file that is not deflated nothing behind the head of its pixel element is looked at: a mapped file is
+    not read beyond.
+    """
+    reading = Reading(data, limits, pseudonym_key, digest_input=False)
+    try:
+        reading.open_header()
+    except InputError as error:
+        return replace(reading.info(), error=Failure(error.code, error.message))
+    return reading.info()
+
+
 class Reading:
     """One file being read. Arguments as `read_image` takes them."""
 
@@ -101,6 +115,17 @@ class Reading:
             geometry = tuple(source.geometry(index) for index in chosen) if source.geometry is not None else ()
             return Image(self.info(), self._draft.interpretation, pixels, chosen, by_frame, geometry)
 
+    def open_header(self) -> None:
+        """Learn what the header says. Raises as `read_image`."""
+        with _typed_errors():
+            found = self._recognised()
+            if found is ImageFormat.DICOM:
+                from irmsia.imaging.formats.dicom import read_dicom_header
+
+                read_dicom_header(self._data, limits=self._limits, draft=self._draft, pseudonym_key=self._key)
+            else:
+                self._open_format(found)
+
     def images(self, choose: FrameChoice | None, progress: Progress | None) -> Iterator[Image]:
         """Each frame that ``choose`` names, ascending, as an image of one frame: no other one is held meanwhile.
 
@@ -129,11 +154,14 @@ class Reading:
             raise LimitExceededError(f"a file of {len(self._data)} bytes; the limit is {self._limits.file_bytes}")
         if self._digest_input:
             self._draft.learn(input_sha256=input_digest(self._data))
+        return self._open_format(self._recognised())
+
+    def _recognised(self) -> ImageFormat:
         found = recognise(self._data)
         if found is None:
             raise NotAnImageError("the content is of no format that is read")
         self._draft.learn(format=found)
-        return self._open_format(found)
+        return found
 
     def _open_format(self, found: ImageFormat) -> Source:
         """Formats are imported when first met: a process that reads one kind does not pay for the others."""

@@ -57,6 +57,24 @@ def open_dicom(data: memoryview, *, limits: ReadLimits, draft: Draft, pseudonym_
     return Source(header.frames, _checked(frames, draft), by_frame, frame_geometry(dataset, draft.info))
 
 
+def read_dicom_header(data: memoryview, *, limits: ReadLimits, draft: Draft, pseudonym_key: bytes | None) -> None:
+    """Read the header into ``draft`` as `open_dicom` does, and nothing behind the head of the pixel element.
+
+    Raises:
+        InputError: what the header alone shows to be wrong.
+    """
+    unpacked = unpack(data, limits, WANTED, draft=draft, to_pixels=True)
+    with quiet():
+        dataset = DicomHeader(unpacked.layout, draft)
+        read_metadata(dataset, draft, pseudonym_key)
+        pixel = _require_pixels(unpacked.layout, dataset)
+        header = read_pixel_header(dataset, pixel.tag, draft)
+        _learn_pixels(header, draft)
+        if not pixel.encapsulated:
+            check_native_size(header, pixel.spans[0][1])
+        check_limits(header, limits)
+
+
 def _learn_pixels(header: PixelHeader, draft: Draft) -> None:
     draft.learn(shape=(header.frames, header.rows, header.columns, header.samples), dtype=header.dtype)
 

@@ -92,15 +92,24 @@ class _Open:
 
 
 def scan(
-    data: memoryview, start: int, *, encoding: Encoding, limits: ReadLimits, wanted: Container[int] = ()
+    data: memoryview,
+    start: int,
+    *,
+    encoding: Encoding,
+    limits: ReadLimits,
+    wanted: Container[int] = (),
+    to_pixels: bool = False,
 ) -> Layout:
     """Walk the data set that begins at ``start`` up to its pixels or its end, and copy the ``wanted`` elements.
+
+    ``to_pixels``: do not walk the fragments of encapsulated pixels; the `PixelElement` then names none.
 
     The `Layout` carries a failure where the structure is broken: `TruncatedError` where an element announces more bytes
     than the file holds or a sequence stays open, `InconsistentHeaderError` where an element runs past its item,
     `LimitExceededError` where sequences nest deeper than ``limits.nesting`` or there are too many fragments.
     """
-    return _Scanner(data, encoding=_peek(data, start, encoding), limits=limits, wanted=wanted).run(start)
+    scanner = _Scanner(data, encoding=_peek(data, start, encoding), limits=limits, wanted=wanted, to_pixels=to_pixels)
+    return scanner.run(start)
 
 
 def _peek(data: memoryview, at: int, assumed: Encoding) -> Encoding:
@@ -123,7 +132,15 @@ def _known_sequences() -> frozenset[int]:
 
 
 class _Scanner:
-    def __init__(self, data: memoryview, *, encoding: Encoding, limits: ReadLimits, wanted: Container[int]) -> None:
+    def __init__(
+        self,
+        data: memoryview,
+        *,
+        encoding: Encoding,
+        limits: ReadLimits,
+        wanted: Container[int],
+        to_pixels: bool,
+    ) -> None:
         self._data = data
         self._size = len(data)
         self._encoding = encoding
@@ -131,6 +148,7 @@ class _Scanner:
         self._open: list[_Open] = []
         self._depth = 0
         self._wanted = wanted
+        self._to_pixels = to_pixels
         self._tags: set[int] = set()
         self._header: list[HeaderElement] = []
         self._begun: tuple[int, _Head] | None = None
@@ -315,6 +333,8 @@ class _Scanner:
         if head.length != UNDEFINED:
             self._end_of(head)
             return PixelElement(head.tag, head.vr, False, ((head.value, head.length),))
+        if self._to_pixels:
+            return PixelElement(head.tag, head.vr, True, ())
         spans, _ = self._fragments(head.value)
         if not spans:
             raise InconsistentHeaderError("encapsulated pixel data without an offset table item")

@@ -38,10 +38,13 @@ class DicomBytes:
     layout: Layout
 
 
-def unpack(data: memoryview, limits: ReadLimits, wanted: Container[int], *, draft: Draft) -> DicomBytes:
+def unpack(
+    data: memoryview, limits: ReadLimits, wanted: Container[int], *, draft: Draft, to_pixels: bool = False
+) -> DicomBytes:
     """Find the data set of a DICOM file, inflate it within the limit and check its structure.
 
-    ``draft`` learns the transfer syntax first, so that it is known whatever comes.
+    ``draft`` learns the transfer syntax first, so that it is known whatever comes. ``to_pixels``: look no further than
+    the head of the pixel element.
 
     Raises:
         TruncatedError: the file ends before its data set, or the deflated stream does not end.
@@ -57,7 +60,7 @@ def unpack(data: memoryview, limits: ReadLimits, wanted: Container[int], *, draf
     if syntax == DEFLATED:
         data, start = memoryview(inflate(data[start:], limits.inflated_bytes)), 0
     encoding = Encoding(implicit=syntax == IMPLICIT_LITTLE, little=syntax != EXPLICIT_BIG)
-    layout = scan(data, start, encoding=encoding, limits=limits, wanted=wanted)
+    layout = scan(data, start, encoding=encoding, limits=limits, wanted=wanted, to_pixels=to_pixels)
     return DicomBytes(data, syntax, layout)
 
 
