@@ -1,6 +1,7 @@
 """What a decoder child does with files of a dataset: everything that needs their bytes, so that no pixels travel.
 
-Its answers are plain values, JSON objects with the fields of `irmsia.datasets.record.Record` that a file itself decides.
+Its answers are plain values: JSON objects with the fields of `irmsia.datasets.record.Record` that a file
+decides by itself.
 """
 
 from __future__ import annotations

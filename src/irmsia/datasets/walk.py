@@ -19,7 +19,11 @@ DICOMDIR = "DICOMDIR"
 LINK = "symbolic link"
 SPECIAL = "not a regular file"
 NO_TEXT = "name is no UTF-8"
+TOO_LONG = "path too long"
 CLOSED = "unreadable folder"
+
+MOST_PATH = 1_000
+"""Characters of a path below the root: what a database indexes on any platform has an end."""
 
 _SYSTEM_NAMES = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "system volume information"}
@@ -47,8 +51,8 @@ def walk_tree(root: Path) -> Walked:
     """List the regular files below ``root``.
 
     Left out and counted: names that begin with a dot, system files, DICOMDIR indices, symbolic links (so that nothing
-    outside the root is read, nothing twice, and no loop is possible), devices and pipes, names that are no UTF-8, and
-    folders that cannot be listed. ``root`` itself may be a link.
+    outside the root is read, nothing twice, and no loop is possible), devices and pipes, names that are no UTF-8, paths
+    beyond `MOST_PATH`, and folders that cannot be listed. ``root`` itself may be a link.
 
     Raises:
         NotFoundError: there is no such folder.
@@ -82,13 +86,13 @@ def _real(root: Path) -> str:
 
 def _list_folder(top: str, below: str, walked: Walked, waiting: list[str]) -> None:
     """Add what one folder holds. Entries are asked relative to the open folder: three times as fast as by full path."""
-    files, skipped = walked.files, walked.skipped
+    files, skipped, room = walked.files, walked.skipped, MOST_PATH - len(below)
     descriptor = os.open(f"{top}/{below}", _OPEN)
     try:
         with os.scandir(descriptor) as entries:
             for entry in entries:
                 name = entry.name
-                if why := _why_skipped(name):
+                if why := _why_skipped(name, room):
                     skipped[why] += 1
                 elif entry.is_file(follow_symlinks=False):
                     with suppress(FileNotFoundError):  # gone since the folder was read
@@ -102,7 +106,7 @@ def _list_folder(top: str, below: str, walked: Walked, waiting: list[str]) -> No
         os.close(descriptor)
 
 
-def _why_skipped(name: str) -> str | None:
+def _why_skipped(name: str, room: int) -> str | None:
     """Why an entry of this name is left out, else None."""
     if name[0] == ".":
         return HIDDEN
@@ -111,6 +115,8 @@ def _why_skipped(name: str) -> str | None:
         return SYSTEM
     if lower == _DICOMDIR_NAME:
         return DICOMDIR
+    if len(name) > room:
+        return TOO_LONG
     return None if name.isascii() or _is_text(name) else NO_TEXT
 
 

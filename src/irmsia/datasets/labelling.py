@@ -1,0 +1,191 @@
+"""Labels from the names of folders and from masks. A label file is read by `irmsia.datasets.label_sheet`."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from irmsia.datasets.label_sheet import LabelSheet
+from irmsia.datasets.record import LabelSource, PatientSource, Record
+
+LESION = "lesion"
+NORMAL = "normal"
+
+_PARTS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval", "holdout"})
+_STRUCTURE = _PARTS | frozenset(
+    """images image img imgs pictures data dataset datasets dicom dicoms dcm png jpg jpeg tif tiff bmp nifti nii raw all
+    files mask masks segmentation segmentations groundtruth labels annotations original originals processed cropped
+    resized augmented samples cases patients subjects series studies archive""".split()
+)
+"""Names of folders that part or hold a set and are no class of it."""
+
+_ALIASES = {
+    "begin": "benign", "begnin": "benign", "benigns": "benign",
+    "malign": "malignant", "maligant": "malignant", "malignants": "malignant",
+    "notumor": "normal", "no tumor": "normal", "notumour": "normal", "no tumour": "normal", "normals": "normal",
+    "glioma tumor": "glioma", "meningioma tumor": "meningioma", "pituitary tumor": "pituitary",
+    "covid": "covid19", "covid 19": "covid19",
+    "tumour": "tumor",
+}  # fmt: skip
+"""Other spellings of one class, as public sets have them. Which were met is told (`Classes.aliases`)."""
+
+_KNOWN = frozenset(
+    """normal healthy abnormal benign malignant cancer tumor lesion glioma meningioma pituitary pneumonia covid19
+    tuberculosis fibrosis effusion edema atelectasis cardiomegaly consolidation pneumothorax emphysema nodule mass hernia
+    infiltration stroke hemorrhage haemorrhage ischemia fracture fractured osteoarthritis stone cyst melanoma nevus bacterial
+    viral bacteria virus aneurysm positive negative adenocarcinoma carcinoma metastasis demented nondemented moderatedemented
+    milddemented verymilddemented lung opacity""".split()
+) | frozenset({"no finding", "viral pneumonia", "bacterial pneumonia", "lung opacity", "squamous cell carcinoma"})
+"""Names of folders that are classes wherever they stand; so are the folders beside them."""
+
+_LOOKS_LIKE_ID = re.compile(
+    r"\d{3,}|[0-9a-f]{8,}|(?:\d+\.){3,}|^(?:p|pt|pat|patient|sub|subj|subject|case|series|study|scan|s|se|st|im|img)[ ]?\d+$"
+)
+_LEAST_FILES = 5
+_MOST_CLASSES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """The classes that folders name.
+
+    Attributes:
+        folders: label of each class folder, by its path below the root.
+        spelled: label by key (lower case, words parted by one space): what a later scan is given, so that labels keep
+            their spelling.
+        aliases: names that were met and stand for another label, with it.
+    """
+
+    folders: Mapping[str, str] = field(default_factory=dict)
+    spelled: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def label_of(self, path: str) -> str | None:
+        """The label that the nearest class folder of a path gives."""
+        for folder in _ancestors(path):
+            if folder in self.folders:
+                return self.folders[folder]
+        return None
+
+
+def find_classes(
+    paths: Iterable[str], pictures: Iterable[str] = (), *, spelled: Mapping[str, str] | None = None
+) -> Classes:
+    """Find the class folders of a set.
+
+    A folder with a name of the table is one, and so are the folders beside it, but not those that part a set (train,
+    test ...) or are called like a patient. Where no name is of the table, folders that stand side by side are, if they
+    hold five pictures each on average. Names are equal whatever their case; of several spellings the commonest counts.
+
+    Args:
+        paths: of all images.
+        pictures: of those that are neither DICOM nor NIfTI, whose folders are mostly studies and series.
+        spelled: of an earlier scan.
+    """
+    held = Counter(path.rpartition("/")[0] for path in paths)
+    folders = {folder for path in held for folder in (path, *_ancestors(path)) if folder}
+    chosen = _beside_known(folders) or _side_by_side(Counter(path.rpartition("/")[0] for path in pictures))
+    below: Counter[str] = Counter()
+    for folder, count in held.items():
+        nearest = next((above for above in (folder, *_ancestors(folder)) if above in chosen), None)
+        if nearest is not None:
+            below[nearest] += count
+    return _spelled(below, spelled or {})
+
+
+def canonical(label: str, spelled: Mapping[str, str]) -> str:
+    """A label in the spelling of its dataset: whatever its case, an alias resolved."""
+    key = class_key(label)
+    return spelled.get(_ALIASES.get(key, key), _ALIASES.get(key, label))
+
+
+def class_key(name: str) -> str:
+    """What is equal for spellings of one class: lower case, words parted by one space."""
+    return " ".join(re.split(r"[\s_-]+", name.casefold().strip(" _-")))
+
+
+def label_record(record: Record, classes: Classes, sheet: LabelSheet | None = None) -> Record:
+    """The record with its label: by hand, else from the label file, else from a folder, else by whether a mask is empty.
+
+    A patient that the label file names is taken as well.
+    """
+    row = sheet.find(record.path) if sheet is not None else None
+    if row is not None and row.patient:
+        record = replace(record, patient=row.patient, patient_source=PatientSource.FILE)
+    if record.label_source is LabelSource.HAND:
+        return record
+    for label, source in _told(record, classes, row.label if row is not None else None):
+        if label is not None:
+            return replace(record, label=label, label_source=source)
+    return replace(record, label=None, label_source=None)
+
+
+def _told(record: Record, classes: Classes, filed: str | None) -> Iterator[tuple[str | None, LabelSource]]:
+    yield (canonical(filed, classes.spelled) if filed else None), LabelSource.FILE
+    yield classes.label_of(record.path), LabelSource.FOLDER
+    if record.mask_empty is not None and record.masks:
+        yield (NORMAL if record.mask_empty else LESION), LabelSource.MASK
+
+
+def _ancestors(path: str) -> Iterator[str]:
+    """The folders above a path, nearest first, without the root."""
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def _beside_known(folders: set[str]) -> set[str]:
+    """Folders with a known name, and those beside them."""
+    parents = {_split(folder)[0] for folder in folders if _is_known(_split(folder)[1])}
+    return {folder for folder in folders if _split(folder)[0] in parents and _may_be_class(_split(folder)[1])}
+
+
+def _side_by_side(held: Counter[str]) -> set[str]:
+    """Folders of pictures that stand beside another one, neither structure nor patients, and well filled."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for folder in held:
+        parent, name = _split(folder)
+        if folder and _may_be_class(name):
+            groups[parent].append(folder)
+    return {
+        folder
+        for group in groups.values()
+        if 1 < len(group) <= _MOST_CLASSES and sum(held[folder] for folder in group) >= _LEAST_FILES * len(group)
+        for folder in group
+    }
+
+
+def _split(folder: str) -> tuple[str, str]:
+    parent, _, name = folder.rpartition("/")
+    return parent, name
+
+
+def _is_known(name: str) -> bool:
+    key = class_key(name)
+    return _ALIASES.get(key, key) in _KNOWN
+
+
+def _may_be_class(name: str) -> bool:
+    key = class_key(name)
+    if _ALIASES.get(key, key) in _KNOWN:
+        return True
+    return key not in _STRUCTURE and key.replace(" ", "") not in _STRUCTURE and not _LOOKS_LIKE_ID.search(key)
+
+
+def _spelled(below: Counter[str], before: Mapping[str, str]) -> Classes:
+    """Give every class folder its label; ``below``: how many images each holds."""
+    writings: dict[str, Counter[str]] = defaultdict(Counter)
+    for folder, count in below.items():
+        name = _split(folder)[1]
+        writings[class_key(name)][name] += count
+    spelled = dict(before)
+    for key, written in writings.items():
+        if key not in _ALIASES:
+            spelled.setdefault(key, min(written, key=lambda name: (-written[name], name)))
+    for key in writings.keys() & _ALIASES.keys():
+        spelled.setdefault(_ALIASES[key], _ALIASES[key])
+    labels = {folder: canonical(_split(folder)[1], spelled) for folder in below}
+    aliases = {_split(folder)[1]: label for folder, label in labels.items() if class_key(_split(folder)[1]) in _ALIASES}
+    return Classes(labels, spelled, dict(sorted(aliases.items())))
