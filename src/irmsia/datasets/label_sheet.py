@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +60,10 @@ class LabelSheet:
         """Names of the table that no image was found for, so far."""
         return len(self._by_name) - len(self._used)
 
+    def labels(self) -> Counter[str]:
+        """How many names have each label, as it is written."""
+        return Counter(row.label for row in self._by_name.values() if row is not None and row.label is not None)
+
     def find(self, path: str) -> LabelRow | None:
         """The row of an image: by its path below the root or any tail of it, else by the tail of the row's own path.
 
@@ -101,10 +105,8 @@ def _tails(path: str) -> Iterator[str]:
     """``a/b/c.png``, ``b/c.png``, ``c.png``; then the same without suffix."""
     stem = path[: len(path) - len(path.rpartition("/")[2])] + path.rpartition("/")[2].partition(".")[0]
     for whole in (path, stem):
-        yield whole
-        while "/" in whole:
-            whole = whole.partition("/")[2]
-            yield whole
+        steps = whole.split("/")
+        yield from ("/".join(steps[at:]) for at in range(len(steps)))
 
 
 def read_labels(

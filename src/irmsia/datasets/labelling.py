@@ -9,16 +9,18 @@ from dataclasses import dataclass, field, replace
 
 from irmsia.datasets.label_sheet import LabelSheet
 from irmsia.datasets.record import LabelSource, PatientSource, Record
+from irmsia.datasets.survey import suffix_of
 
 LESION = "lesion"
 NORMAL = "normal"
 
-_PARTS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval", "holdout"})
-_STRUCTURE = _PARTS | frozenset(
-    """images image img imgs pictures data dataset datasets dicom dicoms dcm png jpg jpeg tif tiff bmp nifti nii raw all
-    files mask masks segmentation segmentations groundtruth labels annotations original originals processed cropped
-    resized augmented samples cases patients subjects series studies archive""".split()
-)
+_STRUCTURE_NAMES = """
+train training val valid validation test testing dev eval holdout
+images image img imgs pictures data dataset datasets dicom dicoms dcm png jpg jpeg tif tiff bmp nifti nii raw all files
+mask masks segmentation segmentations groundtruth labels annotations original originals processed cropped resized
+augmented samples cases patients subjects series studies archive
+"""
+_STRUCTURE = frozenset(_STRUCTURE_NAMES.split())
 """Names of folders that part or hold a set and are no class of it."""
 
 _ALIASES = {
@@ -31,18 +33,22 @@ _ALIASES = {
 }  # fmt: skip
 """Other spellings of one class, as public sets have them. Which were met is told (`Classes.aliases`)."""
 
-_KNOWN = frozenset(
-    """normal healthy abnormal benign malignant cancer tumor lesion glioma meningioma pituitary pneumonia covid19
-    tuberculosis fibrosis effusion edema atelectasis cardiomegaly consolidation pneumothorax emphysema nodule mass hernia
-    infiltration stroke hemorrhage haemorrhage ischemia fracture fractured osteoarthritis stone cyst melanoma nevus bacterial
-    viral bacteria virus aneurysm positive negative adenocarcinoma carcinoma metastasis demented nondemented moderatedemented
-    milddemented verymilddemented lung opacity""".split()
-) | frozenset({"no finding", "viral pneumonia", "bacterial pneumonia", "lung opacity", "squamous cell carcinoma"})
+_CLASS_NAMES = """
+normal, healthy, abnormal, benign, malignant, cancer, tumor, lesion, glioma, meningioma, pituitary, pneumonia, covid19,
+tuberculosis, fibrosis, effusion, edema, atelectasis, cardiomegaly, consolidation, pneumothorax, emphysema, nodule,
+mass, hernia, infiltration, stroke, hemorrhage, haemorrhage, ischemia, fracture, fractured, osteoarthritis, stone, cyst,
+melanoma, nevus, bacterial, viral, bacteria, virus, aneurysm, positive, negative, adenocarcinoma, carcinoma, metastasis,
+demented, nondemented, moderatedemented, milddemented, verymilddemented, no finding, viral pneumonia,
+bacterial pneumonia, lung opacity, squamous cell carcinoma
+"""
+_KNOWN = frozenset(name.strip() for name in _CLASS_NAMES.split(","))
 """Names of folders that are classes wherever they stand; so are the folders beside them."""
 
 _LOOKS_LIKE_ID = re.compile(
-    r"\d{3,}|[0-9a-f]{8,}|(?:\d+\.){3,}|^(?:p|pt|pat|patient|sub|subj|subject|case|series|study|scan|s|se|st|im|img)[ ]?\d+$"
+    r"\d{3,}|[0-9a-f]{8,}|(?:\d+\.){3,}"
+    r"|^(?:p|pt|pat|patient|sub|subj|subject|case|series|study|scan|s|se|st|im|img)[ ]?\d+$"
 )
+_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff"})
 _LEAST_FILES = 5
 _MOST_CLASSES = 200
 
@@ -71,28 +77,30 @@ class Classes:
 
 
 def find_classes(
-    paths: Iterable[str], pictures: Iterable[str] = (), *, spelled: Mapping[str, str] | None = None
+    paths: Iterable[str], *, spelled: Mapping[str, str] | None = None, labels: Mapping[str, int] | None = None
 ) -> Classes:
     """Find the class folders of a set.
 
     A folder with a name of the table is one, and so are the folders beside it, but not those that part a set (train,
     test ...) or are called like a patient. Where no name is of the table, folders that stand side by side are, if they
-    hold five pictures each on average. Names are equal whatever their case; of several spellings the commonest counts.
+    hold five pictures each on average; DICOM and NIfTI files do not count, whose folders are mostly studies and series.
+    Names are equal whatever their case; of several spellings the commonest counts.
 
     Args:
         paths: of all images.
-        pictures: of those that are neither DICOM nor NIfTI, whose folders are mostly studies and series.
-        spelled: of an earlier scan.
+        spelled: of an earlier scan; it stays.
+        labels: how often a label file says each.
     """
-    held = Counter(path.rpartition("/")[0] for path in paths)
+    listed = list(paths)
+    held = Counter(path.rpartition("/")[0] for path in listed)
     folders = {folder for path in held for folder in (path, *_ancestors(path)) if folder}
-    chosen = _beside_known(folders) or _side_by_side(Counter(path.rpartition("/")[0] for path in pictures))
+    chosen = _beside_known(folders) or _side_by_side(listed)
     below: Counter[str] = Counter()
     for folder, count in held.items():
         nearest = next((above for above in (folder, *_ancestors(folder)) if above in chosen), None)
         if nearest is not None:
             below[nearest] += count
-    return _spelled(below, spelled or {})
+    return _spelled(below, spelled or {}, labels or {})
 
 
 def canonical(label: str, spelled: Mapping[str, str]) -> str:
@@ -107,14 +115,15 @@ def class_key(name: str) -> str:
 
 
 def label_record(record: Record, classes: Classes, sheet: LabelSheet | None = None) -> Record:
-    """The record with its label: by hand, else from the label file, else from a folder, else by whether a mask is empty.
+    """The record with its label: by hand, else from the label file, else from a folder, else from its masks.
 
-    A patient that the label file names is taken as well.
+    Masks say whether there is a lesion and not which: a class that a folder names is not given up for that. A patient
+    that the label file names is taken as well. Where it is not at hand, what it said before stays.
     """
     row = sheet.find(record.path) if sheet is not None else None
     if row is not None and row.patient:
         record = replace(record, patient=row.patient, patient_source=PatientSource.FILE)
-    if record.label_source is LabelSource.HAND:
+    if record.label_source is LabelSource.HAND or (sheet is None and record.label_source is LabelSource.FILE):
         return record
     for label, source in _told(record, classes, row.label if row is not None else None):
         if label is not None:
@@ -142,8 +151,9 @@ def _beside_known(folders: set[str]) -> set[str]:
     return {folder for folder in folders if _split(folder)[0] in parents and _may_be_class(_split(folder)[1])}
 
 
-def _side_by_side(held: Counter[str]) -> set[str]:
+def _side_by_side(paths: Iterable[str]) -> set[str]:
     """Folders of pictures that stand beside another one, neither structure nor patients, and well filled."""
+    held = Counter(path.rpartition("/")[0] for path in paths if suffix_of(path) in _PICTURES)
     groups: dict[str, list[str]] = defaultdict(list)
     for folder in held:
         parent, name = _split(folder)
@@ -174,11 +184,10 @@ def _may_be_class(name: str) -> bool:
     return key not in _STRUCTURE and key.replace(" ", "") not in _STRUCTURE and not _LOOKS_LIKE_ID.search(key)
 
 
-def _spelled(below: Counter[str], before: Mapping[str, str]) -> Classes:
+def _spelled(below: Mapping[str, int], before: Mapping[str, str], labels: Mapping[str, int]) -> Classes:
     """Give every class folder its label; ``below``: how many images each holds."""
     writings: dict[str, Counter[str]] = defaultdict(Counter)
-    for folder, count in below.items():
-        name = _split(folder)[1]
+    for name, count in (*((_split(folder)[1], count) for folder, count in below.items()), *labels.items()):
         writings[class_key(name)][name] += count
     spelled = dict(before)
     for key, written in writings.items():
@@ -186,6 +195,7 @@ def _spelled(below: Counter[str], before: Mapping[str, str]) -> Classes:
             spelled.setdefault(key, min(written, key=lambda name: (-written[name], name)))
     for key in writings.keys() & _ALIASES.keys():
         spelled.setdefault(_ALIASES[key], _ALIASES[key])
-    labels = {folder: canonical(_split(folder)[1], spelled) for folder in below}
-    aliases = {_split(folder)[1]: label for folder, label in labels.items() if class_key(_split(folder)[1]) in _ALIASES}
-    return Classes(labels, spelled, dict(sorted(aliases.items())))
+    aliases = {
+        name: canonical(name, spelled) for key in writings.keys() & _ALIASES.keys() for name in sorted(writings[key])
+    }
+    return Classes({folder: canonical(_split(folder)[1], spelled) for folder in below}, spelled, aliases)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from irmsia.datasets.record import Record
-from irmsia.datasets.survey import CONSTANT, suffix_of
+from irmsia.datasets.survey import CONSTANT, TOO_SMALL, suffix_of
 
 MASK = "MASK"
 """What stands as the problem of a mask's record: a file that is no sample, and none is wrong with."""
@@ -84,16 +84,16 @@ def pair_masks(paths: Iterable[str]) -> Pairing:
 
 def as_mask(record: Record) -> Record:
     """The record of a mask: no sample, `Record.mask_empty` says whether it is black. What cannot be read stays so."""
-    if record.problem not in (None, CONSTANT, "TOO_SMALL", MASK):
+    if record.problem not in (None, CONSTANT, TOO_SMALL):
         return record
-    if record.problem == MASK:
-        return record
-    highest = record.intensities.maximum if record.intensities is not None else None
-    constant = record.intensities is not None and record.intensities.minimum == highest
-    several = (record.frames or 1) > 1 and record.problem != CONSTANT
-    return replace(
-        record, problem=MASK, mask_empty=None if highest is None else constant and highest == 0 and not several
-    )
+    return replace(record, problem=MASK, mask_empty=_is_black(record))
+
+
+def _is_black(record: Record) -> bool | None:
+    if record.intensities is None:
+        return None
+    all_equal = record.frames == 1 or record.problem == CONSTANT
+    return all_equal and record.intensities.minimum == record.intensities.maximum == 0
 
 
 def with_masks(record: Record, masks: Sequence[str], known: Mapping[str, Record]) -> Record:

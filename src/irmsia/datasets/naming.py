@@ -1,7 +1,7 @@
 """Patients (and studies) that file names tell: the names of public sets, or a pattern of the user's.
 
-The rules below are anchored, without nested repetition, and look at `irmsia.datasets.walk.MOST_PATH` characters at most:
-their time grows with the length of a name and no faster. A user's pattern may be catastrophic, and no inspection of a
+The rules below are anchored, without repetition inside repetition, and paths have an end (`irmsia.datasets.walk`):
+their time grows with the length of a path and no faster. A user's pattern may be catastrophic, and no inspection of a
 pattern tells for sure: it is compiled and run in a decoder child, which its time limit ends.
 """
 

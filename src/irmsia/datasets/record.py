@@ -9,7 +9,7 @@ from typing import Any
 
 
 class LabelSource(StrEnum):
-    """Where a label comes from; a later one of this list wins over an earlier one."""
+    """Where a label comes from. HAND wins over FILE, FILE over FOLDER; MASK labels only what no other one does."""
 
     FOLDER = "FOLDER"
     MASK = "MASK"
@@ -74,8 +74,8 @@ class Record:
         label: the class, in its spelling of the dataset; null for an unlabelled file.
         source: the set it was collected in; stays when datasets are merged.
         masks: paths of its lesion masks, below the root.
-        mask_empty: whether all of them are black; null without masks.
-        problem: error code where the file is no valid sample: a leaf's code, TOO_SMALL, CONSTANT.
+        mask_empty: whether all of them are black; null without masks. Of a mask: whether it is black itself.
+        problem: where the file is no valid sample: the code of an error, TOO_SMALL, CONSTANT; MASK for a lesion mask.
     """
 
     path: str

@@ -12,7 +12,6 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import cv2
@@ -103,8 +102,11 @@ class SurveyTask:
 
 def suffix_of(path: str) -> str:
     """The suffix of a file's name in lower case; ``.nii.gz`` is one."""
-    name = PurePosixPath(path).name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else PurePosixPath(name).suffix
+    name = path.rpartition("/")[2].lower()
+    if name.endswith(".nii.gz"):
+        return ".nii.gz"
+    at = name.rfind(".")
+    return name[at:] if 0 < at < len(name) - 1 else ""
 
 
 @contextmanager
@@ -174,7 +176,7 @@ def survey_bytes(data: bytes | memoryview, limits: ReadLimits, key: bytes | None
                 with suppress(InputError):
                     seen |= _hashes(image)
             constant = constant and _is_constant(image.pixels)
-        problem = CONSTANT if constant else None
+        problem = CONSTANT if constant and len(set(reading.info().frame_sha256)) == 1 else None
     except InputError as error:
         problem = error.code
     info = reading.info()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,17 +19,18 @@ SYSTEM = "system file"
 DICOMDIR = "DICOMDIR"
 LINK = "symbolic link"
 SPECIAL = "not a regular file"
-NO_TEXT = "name is no UTF-8"
+NO_TEXT = "name is no plain text"
 TOO_LONG = "path too long"
 CLOSED = "unreadable folder"
 
-MOST_PATH = 1_000
-"""Characters of a path below the root: what a database indexes on any platform has an end."""
+MOST_PATH = 2_000
+"""Bytes of a path below the root, as the catalogue takes them."""
 
 _SYSTEM_NAMES = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "system volume information"}
 )
 _DICOMDIR_NAME = "dicomdir"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -48,11 +50,11 @@ class Walked:
 
 
 def walk_tree(root: Path) -> Walked:
-    """List the regular files below ``root``.
+    """List the regular files below ``root``, which itself may be a link.
 
     Left out and counted: names that begin with a dot, system files, DICOMDIR indices, symbolic links (so that nothing
-    outside the root is read, nothing twice, and no loop is possible), devices and pipes, names that are no UTF-8, paths
-    beyond `MOST_PATH`, and folders that cannot be listed. ``root`` itself may be a link.
+    outside the root is read, nothing twice, and no loop is possible), devices and pipes, names that are no UTF-8 or
+    hold control characters, paths beyond `MOST_PATH`, and folders that cannot be listed.
 
     Raises:
         NotFoundError: there is no such folder.
@@ -86,7 +88,7 @@ def _real(root: Path) -> str:
 
 def _list_folder(top: str, below: str, walked: Walked, waiting: list[str]) -> None:
     """Add what one folder holds. Entries are asked relative to the open folder: three times as fast as by full path."""
-    files, skipped, room = walked.files, walked.skipped, MOST_PATH - len(below)
+    files, skipped, room = walked.files, walked.skipped, MOST_PATH - len(below.encode())
     descriptor = os.open(f"{top}/{below}", _OPEN)
     try:
         with os.scandir(descriptor) as entries:
@@ -115,15 +117,17 @@ def _why_skipped(name: str, room: int) -> str | None:
         return SYSTEM
     if lower == _DICOMDIR_NAME:
         return DICOMDIR
-    if len(name) > room:
-        return TOO_LONG
-    return None if name.isascii() or _is_text(name) else NO_TEXT
+    if name.isascii() and name.isprintable():
+        return TOO_LONG if len(name) > room else None
+    return _why_unnameable(name, room)
 
 
-def _is_text(name: str) -> bool:
-    """Whether a name can be written in UTF-8: bytes that are none came as lone surrogates."""
+def _why_unnameable(name: str, room: int) -> str | None:
+    """Bytes that are no UTF-8 came as lone surrogates; control characters no catalogue takes."""
     try:
-        name.encode()
+        length = len(name.encode())
     except UnicodeEncodeError:
-        return False
-    return True
+        return NO_TEXT
+    if _CONTROL.search(name):
+        return NO_TEXT
+    return TOO_LONG if length > room else None
