@@ -12,3 +12,5 @@ data_collect.register(app)
 from irmsia.cli import data_catalogue
 # Each file `data_*.py` adds its commands: scan.register(app) ...
 data_catalogue.register(app)
+from irmsia.cli import data_scan
+data_scan.register(app)

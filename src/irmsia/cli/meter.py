@@ -44,10 +44,10 @@ class Meter:
     ) -> None:
         self._bar.stop()
 
-    def advance(self) -> None:
-        """One more file is done."""
-        self.done += 1
-        self._bar.advance(self._task)
+    def advance(self, count: int = 1) -> None:
+        """One more file is done, or several."""
+        self.done += count
+        self._bar.advance(self._task, count)
 
     def set(self, done: int, total: int) -> None:
         """So many files are done, of so many."""

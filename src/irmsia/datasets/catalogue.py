@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from irmsia.datasets.record import LabelSource, Record
 from irmsia.datasets.revisions import Change, Dataset, Difference, LabelPeriod, Relabelled, Revision, find_revision
 from irmsia.datasets.rows import label_problem, to_record, to_row, to_rows
 from irmsia.datasets.state import EMPTY, state_id
+from irmsia.datasets.tally import Tally, make_tally
 from irmsia.errors import DatasetNotFoundError, InvalidRequestError, UnavailableError
 from irmsia.store import samples, schema
 from irmsia.store.database import reading, writing
@@ -120,6 +121,21 @@ class Catalogue:
             number = _check_number(found.dataset, revision)
             records = [to_record(row) for row in samples.list_rows(connection, found.key, number)]
         return sorted(records, key=lambda record: record.path)
+
+    def some(self, name: str, paths: Collection[str]) -> dict[str, Record]:
+        """Those of the ``paths`` that the newest revision holds, by path."""
+        with reading(self._engine) as connection:
+            rows = samples.find_open(connection, _find(connection, name).key, paths)
+        return {path: to_record(row) for path, row in rows.items()}
+
+    def tally(self, name: str) -> Tally:
+        """What the newest revision holds, counted by the database: of a million files in seconds."""
+        with reading(self._engine) as connection:
+            found = _find(connection, name)
+            kinds = list(samples.count_kinds(connection, found.key))
+            labels = samples.count_labels(connection, found.key, found.dataset.revision)
+            patients = samples.count_patients(connection, found.key)
+        return make_tally(kinds, labels, patients)
 
     def stamps(self, name: str) -> dict[str, tuple[int, int]]:
         """Size and time stamp (nanoseconds) of every file of the newest revision, by path."""

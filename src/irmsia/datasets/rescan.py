@@ -149,8 +149,8 @@ def by_digest(records: Iterable[Record]) -> dict[str, list[Record]]:
 def keep_what_was_said(read: Record, old: Record) -> Record:
     """The record as read, with what the catalogue knew and a file does not say.
 
-    Labels by hand stay whatever the file now holds, and those of a label file until it is read again. What was corrected by a person stays; what else was inferred stays
-    while the content is the same and the header says nothing.
+    Labels by hand stay whatever the file now holds, and those of a label file until it is read again. What was
+    corrected by a person stays; what else was inferred stays while the content is the same and the header says nothing.
     """
     kept: dict[str, Told | None] = {}
     for name in _TOLD:

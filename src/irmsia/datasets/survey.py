@@ -40,7 +40,7 @@ TOO_SMALL = "TOO_SMALL"
 CONSTANT = "CONSTANT"
 
 IMAGE_SUFFIXES = frozenset(
-    {"", ".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".nii", ".nii.gz"}
+    {".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".nii", ".nii.gz"}
 )
 """Names that promise an image; what is called otherwise and holds none is no part of a dataset."""
 

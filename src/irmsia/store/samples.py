@@ -9,7 +9,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, insert, not_, or_, select, update
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    cast,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 
 from irmsia.store.schema import sample
 
@@ -63,6 +77,26 @@ def count_labels(connection: Connection, dataset: int, revision: int | None = No
     where = _open(dataset) if revision is None else _held_at(dataset, revision)
     asked = select(sample.c.label, func.count()).where(where).group_by(sample.c.label)
     return {label: count for label, count in connection.execute(asked)}
+
+
+def count_kinds(connection: Connection, dataset: int) -> Iterator[tuple[str | None, str | None, str | None, int]]:
+    """How many files of the newest revision have each format, modality and problem, null where there is none."""
+    facts = _parsed(connection)
+    kinds = [facts["format"].as_string(), facts[("modality", "value")].as_string(), facts["problem"].as_string()]
+    for row in connection.execute(select(*kinds, func.count()).where(_open(dataset)).group_by(*kinds)):
+        yield row[0], row[1], row[2], row[3]
+
+
+def count_patients(connection: Connection, dataset: int) -> int:
+    """How many patients the samples of the newest revision have, as far as known."""
+    asked = select(func.count(_parsed(connection)["patient"].as_string().distinct())).where(_open(dataset))
+    return int(connection.execute(asked).scalar_one())
+
+
+def _parsed(connection: Connection) -> ColumnElement[Any]:
+    """The facts as JSON: SQLite reads them from text by itself, PostgreSQL wants to be told."""
+    told = cast if connection.dialect.name == "postgresql" else type_coerce
+    return told(sample.c.facts, JSON)
 
 
 def list_rows(connection: Connection, dataset: int, revision: int | None = None) -> Iterator[SampleRow]:
