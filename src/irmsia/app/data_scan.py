@@ -221,8 +221,8 @@ class _Scan:
         self._before = _Memory.of(catalogue.about(dataset.name))
         self._told = self._before.told(options)
         self._sheet = self._read_sheet()
-        if self._told.pattern is not None:
-            self._find_patients(self._told.pattern, [])  # says now, and not after hours, that it is of no use
+        if options.pattern:
+            self._find_patients(options.pattern, [])  # says now, and not after hours, that it is of no use
         self._full = options.full or (self._before.headers and not self._told.headers)
 
     def run(self, began: float) -> ScanReport:

@@ -30,7 +30,7 @@ _FOLDERS = frozenset(
         "labelstr",
     }
 )
-_HINTS = ("mask", "seg", "truth", "labelstr")
+_HINTS = re.compile("mask|seg|truth|labelstr", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,8 @@ def pair_masks(paths: Iterable[str]) -> Pairing:
     image of that very name belongs to all images of its folder that begin so (``case_t1``, ``case_flair``).
     """
     listed = list(paths)
+    if not _HINTS.search("\n".join(listed)):  # of a million names, at once
+        return Pairing({}, (), frozenset())
     masks = [mask for path in listed if (mask := _as_mask(path)) is not None]
     if not masks:
         return Pairing({}, (), frozenset())
@@ -110,9 +112,9 @@ def with_masks(record: Record, masks: Sequence[str], known: Mapping[str, Record]
 
 
 def _as_mask(path: str) -> _Mask | None:
-    lower = path.lower()
-    if not any(hint in lower for hint in _HINTS):
+    if not _HINTS.search(path):
         return None
+    lower = path.lower()
     stem = _stem(lower)
     named = _NAME.fullmatch(stem)
     if named is not None:
