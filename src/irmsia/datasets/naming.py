@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from irmsia.errors import InternalError, InvalidRequestError, TimedOutError, WorkerDiedError
+from irmsia.errors import InternalError, InvalidRequestError, QuarantinedError, TimedOutError, WorkerDiedError
 from irmsia.imaging.limits import ReadLimits
 
 MOST_PATTERN = 1_000
@@ -191,7 +191,7 @@ def _parts(paths: list[str]) -> Iterator[list[str]]:
 def _run(run: Callable[[PatternTask, bytes], Any], task: PatternTask, paths: list[str]) -> list[str]:
     try:
         found = run(task, "\0".join(paths).encode())
-    except (TimedOutError, WorkerDiedError):
+    except (TimedOutError, WorkerDiedError, QuarantinedError):
         raise InvalidRequestError(
             "the patient pattern takes too long on a path; write it without repetition inside repetition"
         ) from None

@@ -13,7 +13,7 @@ from irmsia.imaging.formats.part10 import is_uid
 from irmsia.imaging.formats.source import Draft
 from irmsia.imaging.sequence import guess_sequence
 from irmsia.imaging.spacing import read_orientation, read_spacing
-from irmsia.imaging.types import Acquisition, Identity, ImageInfo
+from irmsia.imaging.types import Acquisition, Identity, ImageInfo, SequenceGuess
 
 REGIONS = {
     "CHEST": "chest", "THORAX": "chest", "LUNG": "chest",
@@ -29,6 +29,7 @@ _DATE = re.compile(r"(\d{4})[.]?(\d{2})[.]?(\d{2})")
 _AGE = re.compile(r"(\d{1,3})([DWMY])")
 _YEARS_IN = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 _OLDEST = 150.0
+_TIMING = "MRTimingAndRelatedParametersSequence"
 _LONGEST_TEXT = 64  # every VR used here holds at most 64 characters
 
 
@@ -50,6 +51,20 @@ def read_metadata(dataset: DicomHeader, draft: Draft, pseudonym_key: bytes | Non
         qc_subject=_text(dataset, "QualityControlSubject") == "YES",
         phantom_version=_read_phantom_version(dataset),
         **({"lossless": False} if lossy else {}),
+    )
+
+
+def read_catalogue_metadata(dataset: DicomHeader, draft: Draft, pseudonym_key: bytes | None) -> None:
+    """Of what `read_metadata` fills in only what a catalogue of files takes; a third of the work."""
+    modality, body_part = _text(dataset, "Modality"), _text(dataset, "BodyPartExamined")
+    guess = _guess_sequence(dataset, _read_times(dataset)) if modality == "MR" else None
+    draft.learn(
+        modality=modality,
+        body_part=body_part,
+        region=region_of(body_part),
+        spacing=read_spacing(dataset),
+        identity=_read_identity(dataset, pseudonym_key),
+        **({"acquisition": Acquisition(sequence_guess=guess)} if guess is not None else {}),
     )
 
 
@@ -118,25 +133,38 @@ def _pseudonym(key: bytes | None, kind: str, value: str | None) -> str | None:
 
 
 def _read_acquisition(dataset: DicomDataset) -> Acquisition:
-    timing = "MRTimingAndRelatedParametersSequence"
     names = (_text(dataset, name) for name in ("SequenceName", "PulseSequenceName", "ScanningSequence"))
     agent = _text(dataset, "ContrastBolusAgent")
-    tr = _number(dataset, "RepetitionTime", timing)
-    te = _number(dataset, "EchoTime") or _effective_echo_time(dataset)
-    ti = _number(dataset, "InversionTime") or _number_in(first_group(dataset, "MRModifierSequence"), "InversionTimes")
+    tr, te, ti = times = _read_times(dataset)
     is_mr = _text(dataset, "Modality") == "MR"
     return Acquisition(
         kvp=_number(dataset, "KVP"),
         tr=tr,
         te=te,
         ti=ti,
-        sequence_guess=guess_sequence(dataset, tr=tr, te=te, ti=ti) if is_mr else None,
-        flip_angle=_number(dataset, "FlipAngle", timing),
+        sequence_guess=_guess_sequence(dataset, times) if is_mr else None,
+        flip_angle=_number(dataset, "FlipAngle", _TIMING),
         magnetic_field_t=_number(dataset, "MagneticFieldStrength"),
         sequence=next((name for name in names if name), None),
         contrast=None if agent is None else agent.upper() not in {"NO", "NONE", "N"},
         view_position=_text(dataset, "ViewPosition"),
     )
+
+
+def _read_times(dataset: DicomDataset) -> tuple[float | None, float | None, float | None]:
+    """Repetition, echo and inversion time, milliseconds."""
+    return (
+        _number(dataset, "RepetitionTime", _TIMING),
+        _number(dataset, "EchoTime") or _effective_echo_time(dataset),
+        _number(dataset, "InversionTime") or _number_in(first_group(dataset, "MRModifierSequence"), "InversionTimes"),
+    )
+
+
+def _guess_sequence(
+    dataset: DicomDataset, times: tuple[float | None, float | None, float | None]
+) -> SequenceGuess | None:
+    tr, te, ti = times
+    return guess_sequence(dataset, tr=tr, te=te, ti=ti)
 
 
 def _effective_echo_time(dataset: DicomDataset) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Set
+from functools import lru_cache
 
 from irmsia.imaging.formats.functional_groups import first_group
 from irmsia.imaging.formats.header import DicomDataset, value_of, values_of
@@ -83,6 +84,7 @@ def _guesses(dataset: DicomDataset, tr: float | None, te: float | None, ti: floa
         yield SequenceGuess(label, ("ScanningSequence", *(name for name, value in known.items() if value is not None)))
 
 
+@lru_cache(maxsize=64)  # the images of a series share it
 def label_of_text(text: str) -> str | None:
     """The first label of the table whose word stands in a description; T1 FLAIR is T1, and T2 FLAIR is FLAIR."""
     words = [

@@ -13,6 +13,7 @@ from irmsia.imaging.formats.codecs import decode_stream, find_codec
 from irmsia.imaging.formats.elements import PIXEL_DATA, Layout, PixelElement
 from irmsia.imaging.formats.encapsulated import iter_encapsulated_frames, split_frames
 from irmsia.imaging.formats.header import (
+    CATALOGUED,
     WANTED,
     DicomDataset,
     DicomHeader,
@@ -27,7 +28,7 @@ from irmsia.imaging.formats.native import check_native_size, decode_native, iter
 from irmsia.imaging.formats.part10 import ENCAPSULATED_NATIVE, NATIVE, DicomBytes, inflate, unpack
 from irmsia.imaging.formats.source import Draft, Source
 from irmsia.imaging.limits import ReadLimits
-from irmsia.imaging.metadata import read_metadata
+from irmsia.imaging.metadata import read_catalogue_metadata, read_metadata
 from irmsia.imaging.spacing import frame_geometry
 
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
@@ -58,21 +59,20 @@ def open_dicom(data: memoryview, *, limits: ReadLimits, draft: Draft, pseudonym_
 
 
 def read_dicom_header(data: memoryview, *, limits: ReadLimits, draft: Draft, pseudonym_key: bytes | None) -> None:
-    """Read the header into ``draft`` as `open_dicom` does, and nothing behind the head of the pixel element.
+    """Read into ``draft`` what a catalogue takes of a header, and nothing behind the head of the pixel element.
 
     Raises:
         InputError: what the header alone shows to be wrong.
     """
-    unpacked = unpack(data, limits, WANTED, draft=draft, to_pixels=True)
-    with quiet():
-        dataset = DicomHeader(unpacked.layout, draft)
-        read_metadata(dataset, draft, pseudonym_key)
-        pixel = _require_pixels(unpacked.layout, dataset)
-        header = read_pixel_header(dataset, pixel.tag, draft)
-        _learn_pixels(header, draft)
-        if not pixel.encapsulated:
-            check_native_size(header, pixel.spans[0][1])
-        check_limits(header, limits)
+    unpacked = unpack(data, limits, CATALOGUED, draft=draft, to_pixels=True)
+    dataset = DicomHeader(unpacked.layout, draft)
+    read_catalogue_metadata(dataset, draft, pseudonym_key)
+    pixel = _require_pixels(unpacked.layout, dataset)
+    header = read_pixel_header(dataset, pixel.tag, draft)
+    _learn_pixels(header, draft)
+    if not pixel.encapsulated:
+        check_native_size(header, pixel.spans[0][1])
+    check_limits(header, limits)
 
 
 def _learn_pixels(header: PixelHeader, draft: Draft) -> None:

@@ -7,9 +7,9 @@ of nested sequences are known to be sound before pydicom sees them; and it finds
 from __future__ import annotations
 
 import struct
-from collections.abc import Container
+from collections.abc import Set
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 
 from irmsia.errors import InconsistentHeaderError, InputError, LimitExceededError, TruncatedError
 from irmsia.imaging.limits import ReadLimits
@@ -23,6 +23,9 @@ _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b
 _LONG_PLAIN_VRS = _LONG_VRS - {b"SQ", b"UN"}
 _SHORT_VRS = EXPLICIT_VRS - _LONG_VRS
 _FRAGMENTS_A_FRAME = 64
+_QUICK = {int.from_bytes(vr, "little"): 12 if vr in _LONG_VRS else 8 for vr in EXPLICIT_VRS}
+"""VRs as explicit little endian heads show them, read as numbers, and how long such a head is."""
+_STRUCTURED = frozenset(int.from_bytes(vr, "little") for vr in (b"SQ", b"UN"))
 _NUL_PADDING_LOOKED_AT = 1 << 16
 
 
@@ -97,12 +100,14 @@ def scan(
     *,
     encoding: Encoding,
     limits: ReadLimits,
-    wanted: Container[int] = (),
+    wanted: Set[int] = frozenset(),
     to_pixels: bool = False,
 ) -> Layout:
     """Walk the data set that begins at ``start`` up to its pixels or its end, and copy the ``wanted`` elements.
 
-    ``to_pixels``: do not walk the fragments of encapsulated pixels; the `PixelElement` then names none.
+    ``to_pixels``: for a look at the header. The fragments of encapsulated pixels are not walked, so the `PixelElement`
+    names none; sequences that are not wanted are passed over where their length is known; and `Layout.tags` is filled
+    only where no pixels are found.
 
     The `Layout` carries a failure where the structure is broken: `TruncatedError` where an element announces more bytes
     than the file holds or a sequence stays open, `InconsistentHeaderError` where an element runs past its item,
@@ -131,6 +136,24 @@ def _known_sequences() -> frozenset[int]:
     return frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
 
 
+_HEAD_OF_LITTLE = struct.Struct("<IHH").unpack_from
+_LENGTH_OF_LITTLE = struct.Struct("<I").unpack_from
+
+
+def _turn(tag: int) -> int:
+    """Group and element the other way round, as four little endian bytes show them."""
+    return (tag & 0xFFFF) << 16 | tag >> 16
+
+
+_TURNED_STOPS = frozenset(map(_turn, _PIXEL_TAGS | {_ITEM, _ITEM_END, _SEQUENCE_END}))
+
+
+@lru_cache(maxsize=8)
+def _turned(wanted: frozenset[int]) -> dict[int, int]:
+    """Tags by their turned ones."""
+    return {_turn(tag): tag for tag in wanted}
+
+
 class _Scanner:
     def __init__(
         self,
@@ -138,7 +161,7 @@ class _Scanner:
         *,
         encoding: Encoding,
         limits: ReadLimits,
-        wanted: Container[int],
+        wanted: Set[int],
         to_pixels: bool,
     ) -> None:
         self._data = data
@@ -150,6 +173,7 @@ class _Scanner:
         self._wanted = wanted
         self._to_pixels = to_pixels
         self._tags: set[int] = set()
+        self._passed: list[int] = []  # turned tags
         self._header: list[HeaderElement] = []
         self._begun: tuple[int, _Head] | None = None
 
@@ -178,6 +202,8 @@ class _Scanner:
             at = self._element(head)
 
     def _layout(self, pixel: PixelElement | None) -> Layout:
+        if pixel is None:
+            self._tags.update(map(_turn, self._passed))
         return Layout(self._encoding, tuple(self._header), frozenset(self._tags), pixel)
 
     def _plain(self, at: int) -> int:
@@ -187,6 +213,8 @@ class _Scanner:
         """
         if self._encoding.implicit:
             return self._plain_implicit(at)
+        if self._to_pixels and self._encoding.little:
+            return self._pass_over(at)
         data, size, wanted, tags, keep = self._data, self._size, self._wanted, self._tags, self._header.append
         order = "<" if self._encoding.little else ">"
         head, longer = struct.Struct(order + "HH2sH").unpack_from, struct.Struct(order + "I").unpack_from
@@ -203,6 +231,30 @@ class _Scanner:
             tags.add(tag)
             if tag in wanted:
                 keep((tag, vr, bytes(data[at:end]), value - at))
+            at = end
+        return at
+
+    def _pass_over(self, at: int) -> int:
+        """As `_plain`, faster, in explicit little endian: tag and VR as numbers, sequences passed over."""
+        data, size, keep, passed = self._data, self._size, self._header.append, self._passed.append
+        wanted, kinds = _turned(frozenset(self._wanted)), _QUICK
+        head, longer = _HEAD_OF_LITTLE, _LENGTH_OF_LITTLE
+        while at + 12 <= size:
+            tag, vr, length = head(data, at)
+            start = kinds.get(vr)
+            if start == 12:
+                (length,) = longer(data, at + 8)
+            elif start is None:
+                break
+            value = at + start
+            end = value + length
+            if end > size or tag in _TURNED_STOPS:
+                break
+            if tag in wanted:
+                if vr in _STRUCTURED:
+                    break
+                keep((wanted[tag], vr.to_bytes(2, "little"), bytes(data[at:end]), start))
+            passed(tag)
             at = end
         return at
 

@@ -56,6 +56,18 @@ _CHARACTER_SET = _TAGS["SpecificCharacterSet"]
 WANTED = frozenset({*_TAGS.values(), *_PRIVATE_CREATORS, *_PRIVATE_VERSIONS})
 """Top-level elements that the reader looks at; no other one is ever interpreted."""
 
+_CATALOGUED_KEYWORDS = """
+SpecificCharacterSet ImageType SOPClassUID SOPInstanceUID Modality PatientID IssuerOfPatientID BodyPartExamined
+ScanningSequence ProtocolName RepetitionTime EchoTime InversionTime SpacingBetweenSlices ImagerPixelSpacing
+SequenceOfUltrasoundRegions StudyInstanceUID SeriesInstanceUID ImageOrientationPatient SamplesPerPixel
+PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows Columns PixelSpacing PixelSpacingCalibrationType
+BitsAllocated BitsStored HighBit PixelRepresentation PixelDataProviderURL GridFrameOffsetVector
+SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence SeriesDescription DiffusionBValue AcquisitionContrast
+EchoPulseSequence InversionRecovery
+"""
+CATALOGUED = frozenset(_TAGS[keyword] for keyword in _CATALOGUED_KEYWORDS.split())
+"""Those of them that a catalogue of files takes."""
+
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 silence_identifying_loggers()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 from irmsia.errors import DecodeFailedError, LimitExceededError, TruncatedError
@@ -39,7 +39,7 @@ class DicomBytes:
 
 
 def unpack(
-    data: memoryview, limits: ReadLimits, wanted: Container[int], *, draft: Draft, to_pixels: bool = False
+    data: memoryview, limits: ReadLimits, wanted: Set[int], *, draft: Draft, to_pixels: bool = False
 ) -> DicomBytes:
     """Find the data set of a DICOM file, inflate it within the limit and check its structure.
 
