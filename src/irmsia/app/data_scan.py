@@ -77,7 +77,8 @@ class ScanReport:
     Attributes:
         dataset: as it is now.
         files: regular files of the folder.
-        read, unchanged, moved, removed: of them, how many.
+        read, resumed, unchanged, moved, removed: of the images among them, how many; ``resumed`` ones were read by an
+            earlier scan that did not come to its end.
         others: files that are no images and are not called like one.
         orphan_masks: masks without an image.
         skipped: entries left out, by why.
@@ -92,6 +93,7 @@ class ScanReport:
     dataset: Dataset
     files: int
     read: int
+    resumed: int
     unchanged: int
     moved: int
     removed: int
@@ -112,6 +114,7 @@ class _Reading:
 
     images: set[str] = field(default_factory=set)
     others: set[str] = field(default_factory=set)
+    resumed: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
@@ -242,7 +245,8 @@ class _Scan:
         return ScanReport(
             dataset=dataset,
             files=len(self._walked.files),
-            read=len(reading.images),
+            read=len(reading.images) - reading.resumed,
+            resumed=reading.resumed,
             unchanged=comparison.same,
             moved=len(settler.moved),
             removed=len(removed) - len(settler.moved),
@@ -301,6 +305,7 @@ class _Scan:
                 noted.append((found.path, waiting[found.path], found.record))
         _flush(journal, noted)
         reading.images = {path for path in to_read if path in journal.images and path not in reading.unreadable}
+        reading.resumed = len(reading.images - waiting.keys())
         reading.others = to_read.keys() - reading.images - reading.unreadable.keys()
         return reading
 

@@ -147,7 +147,8 @@ def _print(report: ScanReport) -> None:
     tally, rate = report.tally, report.read / max(report.seconds, 1e-3)
     done = [
         f"{report.files:,} files: {report.read:,} read",
-        *_some({"unchanged": report.unchanged, "moved": report.moved, "removed": report.removed}),
+        *_some({"read before": report.resumed, "unchanged": report.unchanged}),
+        *_some({"moved": report.moved, "removed": report.removed}),
         *_some({"no image": report.others, **report.skipped, **report.unreadable}),
     ]
     console.print(

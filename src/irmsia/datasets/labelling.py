@@ -111,7 +111,7 @@ def canonical(label: str, spelled: Mapping[str, str]) -> str:
 
 def class_key(name: str) -> str:
     """What is equal for spellings of one class: lower case, words parted by one space."""
-    return " ".join(re.split(r"[\s_-]+", name.casefold().strip(" _-")))
+    return " ".join(filter(None, re.split(r"[\s_-]+", name.casefold())))
 
 
 def label_record(record: Record, classes: Classes, sheet: LabelSheet | None = None) -> Record:

@@ -223,10 +223,11 @@ def measure(values: NDArray[Any]) -> Intensities | None:
             continue
         shift = float(block[0]) if shift is None else shift  # near the mean: squares of large values lose digits
         low, high = min(low, float(block.min())), max(high, float(block.max()))
-        block -= shift
+        with np.errstate(over="ignore", invalid="ignore"):
+            block -= shift
+            total += float(block.sum())
+            squares += float(np.dot(block, block))
         count += block.size
-        total += float(block.sum())
-        squares += float(np.dot(block, block))
     if shift is None:
         return None
     mean = total / count

@@ -1,0 +1,106 @@
+"""Tables of labels: their shapes, how rows find their images, and tables that are none."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from irmsia.datasets.label_sheet import LabelRow, LabelSheet, read_labels
+from irmsia.errors import InvalidRequestError
+
+
+def _read(tmp_path: Path, text: str | bytes, **columns: str) -> LabelSheet:
+    file = tmp_path / "labels"
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return read_labels(file, **columns)
+
+
+ROWS = [{"path": "a/1.png", "label": "x"}, {"path": "a/2.png", "label": "y"}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,label\na/1.png,x\na/2.png,y\n",
+        "\ufeffLabel;Path;more\r\nx;a/1.png;0\r\ny;a/2.png;\r\n",
+        "Image Index\tFinding Labels\n1.png\tx\n2.png\ty\n",
+        "filename,dx\n./a/1.png,x\na\\2.png,y\n",
+        "image_id,class\n1,x\n2,y\n",
+        "file,target\n/home/of/somebody/set/a/1.png,x\n/home/of/somebody/set/a/2.png,y\n",
+        json.dumps(ROWS),
+        "".join(json.dumps(row) + "\n" for row in ROWS),
+        json.dumps({"a/1.png": "x", "a/2.png": "y"}),
+        json.dumps({"a/1.png": {"label": "x"}, "a/2.png": {"label": "y"}}),
+        json.dumps({"training": [{"image": "a/1.png", "label": "x"}], "test": [{"image": "a/2.png", "label": "y"}]}),
+    ],
+)
+def test_every_usual_shape_is_read(tmp_path: Path, text: str) -> None:
+    """CSV by three separators, JSON in five shapes; rows name a path, a tail of it, or a stem."""
+    sheet = _read(tmp_path, text)
+    assert sheet.rows == 2
+    assert sheet.find("a/1.png") == LabelRow("x")
+    assert sheet.find("a/2.png") == LabelRow("y")
+    assert sheet.find("a/3.png") is None
+    assert sheet.unused == 0
+
+
+def test_columns_can_be_named(tmp_path: Path) -> None:
+    """With a patient; a number is a label as it is written; a cell that says nothing is none."""
+    text = "who,what,where,label\nP1,3,1.png,no\nP2,nan,2.png,no\n"
+    sheet = _read(tmp_path, text, path_column="where", label_column="what", patient_column="who")
+    assert sheet.find("x/1.png") == LabelRow("3", "P1")
+    assert sheet.find("2.png") == LabelRow(None, "P2")
+
+
+def test_patients_alone_are_a_table_too(tmp_path: Path) -> None:
+    """Where a patient's column is named, labels need not be there."""
+    sheet = _read(tmp_path, "image_id,patient_id\n1,P1\n", patient_column="patient_id")
+    assert sheet.find("images/1.png") == LabelRow(None, "P1")
+
+
+def test_two_answers_are_none(tmp_path: Path) -> None:
+    """A name with two labels labels nothing, and is counted; saying the same twice is no conflict."""
+    sheet = _read(tmp_path, "path,label\n1.png,x\n1.png,y\n1.png,z\n2.png,x\n2.png,x\n")
+    assert (sheet.find("1.png"), sheet.find("2.png"), sheet.conflicts) == (None, LabelRow("x"), 1)
+
+
+def test_a_name_that_fits_two_rows_gets_none(tmp_path: Path) -> None:
+    """Rows of two folders with one name each: only an image in one of them is told."""
+    sheet = _read(tmp_path, "path,label\na/1.png,x\nb/1.png,y\n")
+    assert (sheet.find("a/1.png"), sheet.find("c/1.png")) == (LabelRow("x"), None)
+    assert sheet.unused == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "path,label\n",
+        "what,label\n1.png,x\n",
+        "path,what\n1.png,x\n",
+        b"\xff\xfe\x00path",
+        "path,label\n1.png," + "x" * 201 + "\n",
+        'path,label\n1.png,"x\x07"\n',
+        'path,label\n1.png,"' + "x" * 200_000 + '"\n',
+        "[" * 100_000,
+        "[1, 2]",
+        "{nothing",
+        '{"a": 1}\n{"b"',
+    ],
+)
+def test_what_is_no_table_is_a_typed_error(tmp_path: Path, text: str | bytes) -> None:
+    """Nothing of its content is in the message."""
+    with pytest.raises(InvalidRequestError) as caught:
+        _read(tmp_path, text)
+    assert "1.png" not in caught.value.message
+
+
+def test_a_missing_file_or_column_is_a_typed_error(tmp_path: Path) -> None:
+    """A column that was named must be there."""
+    with pytest.raises(InvalidRequestError):
+        read_labels(tmp_path / "none")
+    with pytest.raises(InvalidRequestError):
+        read_labels(tmp_path)
+    for columns in ({"path_column": "nope"}, {"label_column": "nope"}, {"patient_column": "nope"}):
+        with pytest.raises(InvalidRequestError, match="column"):
+            _read(tmp_path, "path,label\n1.png,x\n", **columns)
