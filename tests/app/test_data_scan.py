@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from irmsia.app.data_scan import ScanOptions, ScanReport, look, scan
 from irmsia.app.datasets import open_catalogue
 from irmsia.datasets.record import LabelSource, PatientSource, Record, Told
 from irmsia.errors import InvalidRequestError, NotFoundError
+from irmsia.imaging.guard import DecoderPool
+from irmsia.imaging.limits import ReadLimits
 from irmsia.settings.tree import Settings
 from tests.imaging.samples import make_dataset, picture, write
 from tests.interrupts import interrupts_reach_children
@@ -29,10 +33,11 @@ COUNT = 400
 
 
 class Place:
-    """A folder of images, a home, and scans of the one into the other."""
+    """A folder of images, a home, and scans of the one into the other, by children that all tests share."""
 
-    def __init__(self, tmp_path: Path) -> None:
+    def __init__(self, tmp_path: Path, pool: DecoderPool) -> None:
         self.root, self.settings = tmp_path / "images", Settings(home=tmp_path / "home")
+        self._pool = pool
         self.root.mkdir()
         self._made = 0
 
@@ -53,7 +58,8 @@ class Place:
             self.write(name, picture(np.zeros((24, 32), np.uint8), "PNG"))
 
     def scan(self, **options: object) -> ScanReport:
-        return scan(self.settings, self.root, "set", ScanOptions(**options))  # type: ignore[arg-type]
+        told = ScanOptions(**options)  # type: ignore[arg-type]
+        return scan(self.settings, self.root, "set", told, readers=lambda workers: nullcontext(self._pool))
 
     def records(self) -> dict[str, Record]:
         with open_catalogue(self.settings) as catalogue:
@@ -71,10 +77,17 @@ class Place:
             return catalogue.get("set").revision
 
 
+@pytest.fixture(scope="module")
+def pool() -> Iterator[DecoderPool]:
+    """One child with a key."""
+    with DecoderPool(1, ReadLimits(), pseudonym_key=b"k" * 32) as pool:
+        yield pool
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path, pool: DecoderPool) -> Place:
     """An empty folder."""
-    return Place(tmp_path)
+    return Place(tmp_path, pool)
 
 
 def test_a_folder_is_catalogued(place: Place) -> None:
@@ -320,6 +333,8 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 from irmsia.app.data_scan import scan
+from irmsia.imaging.guard import DecoderPool
+from irmsia.imaging.limits import ReadLimits
 from irmsia.settings.tree import Settings
 scan(Settings(home=Path(sys.argv[1])), Path(sys.argv[2]), "set")
 """
@@ -368,7 +383,7 @@ def test_the_real_sets(tmp_path: Path, data_dir: Path) -> None:
     """Counts of the three sets as their page has them; every breast image has its masks; patients of the chest set."""
     settings = Settings(home=tmp_path / "home")
     reports = {
-        name: scan(settings, data_dir / name, name)
+        name: scan(settings, data_dir / name, name)  # by children of its own
         for name in ("chest_xray_pneumonia", "brain_mri_tumor", "breast_ultrasound_busi")
     }
     labels = {name: dict(report.tally.labels) for name, report in reports.items()}

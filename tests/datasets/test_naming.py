@@ -25,6 +25,7 @@ def pool() -> Iterator[DecoderPool]:
     [
         ("train/PNEUMONIA/person123_bacteria_4.jpeg", "person123", None),
         ("PNEUMONIA/person123_virus_9.jpeg", "person123", None),
+        ("PNEUMONIA/person447_virus_921_1.jpeg", "person447", None),
         ("NORMAL/IM-0115-0001.jpeg", "IM-0115", None),
         ("NORMAL/NORMAL2-IM-0501-0001-0002.jpeg", "IM-0501", None),
         ("TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_1.tif", "TCGA-CS-4941", None),

@@ -38,6 +38,7 @@ from irmsia.datasets.survey import SurveyTask
 from irmsia.datasets.tally import Tally
 from irmsia.datasets.walk import Stamp, Walked, walk_tree
 from irmsia.errors import DatasetNotFoundError, InvalidRequestError
+from irmsia.imaging.guard import DecoderPool
 from irmsia.settings.tree import Settings
 
 Advance = Callable[[int, int], None]
@@ -45,6 +46,9 @@ Advance = Callable[[int, int], None]
 
 Meter = Callable[[int, int], AbstractContextManager[Advance]]
 """Given how many files and bytes are to be read, gives who hears of the progress."""
+
+Readers = Callable[[int], AbstractContextManager[DecoderPool]]
+"""Opens decoder children, so many."""
 
 _OPERATION = "scan"
 _JOURNALS = "scans"
@@ -156,11 +160,18 @@ def _naming(memory: _Memory) -> tuple[str | None, ...]:
 
 
 def scan(
-    settings: Settings, root: Path, name: str, options: ScanOptions | None = None, *, meter: Meter | None = None
+    settings: Settings,
+    root: Path,
+    name: str,
+    options: ScanOptions | None = None,
+    *,
+    meter: Meter | None = None,
+    readers: Readers | None = None,
 ) -> ScanReport:
     """Bring dataset ``name`` to what lies below ``root`` now; the dataset is made at the first scan.
 
     Only what is new or has changed is read. What was read is kept whatever ends the scan: the next one goes on.
+    ``readers``: children of this scan alone unless told.
 
     Raises:
         NotFoundError, NotReadableError: there is no such folder, or it cannot be listed.
@@ -174,7 +185,7 @@ def scan(
     walked = walk_tree(top)
     with open_catalogue(settings) as catalogue:
         dataset = _dataset(catalogue, name, top)
-        work = _Scan(settings, catalogue, dataset, walked, options, meter)
+        work = _Scan(settings, catalogue, dataset, walked, options, _Reader(settings, meter, readers))
         return work.run(began)
 
 
@@ -190,7 +201,7 @@ def look(
     counts: Counter[str] = Counter() if skipped is None else skipped
     counts.update(walked.skipped)
     task = SurveyTask(str(top), headers=True, digests=False)
-    for found in _inspect(settings, task, walked.files, meter):
+    for found in _Reader(settings, meter).inspect(task, walked.files):
         if found.record is not None:
             yield found.record
         else:
@@ -217,10 +228,10 @@ class _Scan:
         dataset: Dataset,
         walked: Walked,
         options: ScanOptions,
-        meter: Meter | None,
+        reader: _Reader,
     ) -> None:
         self._settings, self._catalogue, self._dataset, self._walked = settings, catalogue, dataset, walked
-        self._meter = meter
+        self._reader = reader
         self._before = _Memory.of(catalogue.about(dataset.name))
         self._told = self._before.told(options)
         self._sheet = self._read_sheet()
@@ -298,7 +309,7 @@ class _Scan:
         reading = _Reading()
         task = SurveyTask(str(self._dataset.root), headers=self._told.headers)
         noted: list[tuple[str, Stamp, Record | None]] = []
-        for found in _inspect(self._settings, task, waiting, self._meter, flush=lambda: _flush(journal, noted)):
+        for found in self._reader.inspect(task, waiting, flush=lambda: _flush(journal, noted)):
             if found.problem is not None:
                 reading.unreadable[found.path] = found.problem
             else:
@@ -377,28 +388,35 @@ def _flush(journal: ScanJournal, noted: list[tuple[str, Stamp, Record | None]]) 
         noted.clear()
 
 
-def _inspect(
-    settings: Settings,
-    task: SurveyTask,
-    files: Mapping[str, Stamp],
-    meter: Meter | None,
-    *,
-    flush: Callable[[], None] = lambda: None,
-) -> Iterator[Inspected]:
-    """Read files by decoder children, in order; ``flush`` is called when a batch has been taken."""
-    if not files:
-        return
-    workers = max(1, min(settings.engine.workers, len(files)))
-    total = sum(size for size, _ in files.values())
-    watched = meter(len(files), total) if meter is not None else nullcontext(lambda count, size: None)
-    with watched as advance, open_pool(settings, workers) as pool, ThreadPoolExecutor(workers) as threads:
-        ask = partial(inspect_batch, pool.run, task)
-        try:
-            parted = batches(files.items(), most_files=max(1, min(MOST_FILES, len(files) // (4 * workers))))
-            for batch, found in run_ordered(parted, lambda batch: threads.submit(ask, batch), ahead=2 * workers):
-                yield from found
-                flush()
-                advance(len(batch), sum(size for _, (size, _) in batch))
-        except BaseException:
-            pool.close()  # first, so that no thread waits for a file that nobody wants any more
-            raise
+class _Reader:
+    """Has decoder children read files."""
+
+    def __init__(self, settings: Settings, meter: Meter | None, readers: Readers | None = None) -> None:
+        self._workers = settings.engine.workers
+        self._meter = meter
+        self._open = readers or partial(open_pool, settings)
+
+    def inspect(
+        self, task: SurveyTask, files: Mapping[str, Stamp], *, flush: Callable[[], None] = lambda: None
+    ) -> Iterator[Inspected]:
+        """Read files, in order; ``flush`` is called when a batch has been taken."""
+        if not files:
+            return
+        workers = max(1, min(self._workers, len(files)))
+        total = sum(size for size, _ in files.values())
+        watched = nullcontext(_nobody) if self._meter is None else self._meter(len(files), total)
+        with watched as advance, self._open(workers) as pool, ThreadPoolExecutor(workers) as threads:
+            ask = partial(inspect_batch, pool.run, task)
+            try:
+                parted = batches(files.items(), most_files=max(1, min(MOST_FILES, len(files) // (4 * workers))))
+                for batch, found in run_ordered(parted, lambda batch: threads.submit(ask, batch), ahead=2 * workers):
+                    yield from found
+                    flush()
+                    advance(len(batch), sum(size for _, (size, _) in batch))
+            except BaseException:
+                pool.close()  # first, so that no thread waits for a file that nobody wants any more
+                raise
+
+
+def _nobody(count: int, size: int) -> None:
+    """Hears nothing."""

@@ -60,7 +60,7 @@ def _with_dashes(name: str) -> str:
 
 _RULES = (
     # Kermany 2018, paediatric chest: one number may stand before bacteria and virus: one patient, joined is safe.
-    _rule("person", r"(?:^|/)(?P<patient>person\d+)_(?:bacteria|virus)_\d+\.\w+$"),
+    _rule("person", r"(?:^|/)(?P<patient>person\d+)_(?:bacteria|virus)_\d+(?:_\d+)?\.\w+$"),
     _rule("IM-", r"(?:^|/)(?:NORMAL2-)?(?P<patient>IM-\d+)-\d+(?:-\d+)?\.\w+$"),
     # TCGA: the barcode's first three parts are the patient (tissue source site, participant).
     _rule("TCGA", r"(?:^|/)(?P<patient>TCGA[_-][A-Z0-9]{2}[_-][A-Z0-9]{4})(?=[_\-./]|$)", _with_dashes),
