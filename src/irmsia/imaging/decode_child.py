@@ -73,9 +73,9 @@ def _warm_up() -> None:
     cv2.setNumThreads(1)
     modules: dict[str, Any] = sys.modules
     modules.update(dict.fromkeys(_UNUSED_PLUGINS))  # None there makes their import fail
-    from irmsia.imaging.formats import bmp, dicom, jpeg, png, tiff
+    from irmsia.imaging.formats import bmp, dicom, jpeg, nifti, png, tiff
 
-    del bmp, dicom, jpeg, png, tiff
+    del bmp, dicom, jpeg, nifti, png, tiff
 
 
 def _limit_memory(allowed: int) -> None:

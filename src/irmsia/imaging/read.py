@@ -16,7 +16,6 @@ from irmsia.errors import (
     IrmsiaError,
     LimitExceededError,
     NotAnImageError,
-    UnsupportedError,
 )
 from irmsia.imaging.digest import frame_digest, input_digest
 from irmsia.imaging.formats.source import Draft, Source
@@ -185,7 +184,9 @@ class Reading:
             from irmsia.imaging.formats.bmp import open_bmp
 
             return open_bmp(self._data, limits=self._limits, draft=self._draft)
-        raise UnsupportedError(f"{found} files are not read yet")
+        from irmsia.imaging.formats.nifti import open_nifti
+
+        return open_nifti(self._data, limits=self._limits, draft=self._draft)
 
     def _decode(
         self, source: Source, chosen: frozenset[int], progress: Progress | None, *, held: int

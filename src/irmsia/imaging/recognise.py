@@ -11,9 +11,11 @@ _DICM = b"DICM"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_NIFTI_1, _NIFTI_2 = 348, 540  # a NIfTI header begins with its own size
 _NIFTI_MAGIC = (b"n+1\0", b"ni1\0")
-_NIFTI_SIZES = {348: "<", 540: "<"}
-_GZIP = b"\x1f\x8b"
+_NIFTI_2_MAGIC = (b"n+2", b"ni2")
+GZIP = b"\x1f\x8b"
+_PACKED_HEAD = 4096  # bytes of a gzip stream that hold its own header and the first of what it packs
 
 # Groups that a data set without preamble may begin with: command set, file meta information, identification.
 _FIRST_GROUPS = (0x0002, 0x0008)
@@ -53,25 +55,30 @@ def _is_bmp(head: bytes, size: int) -> bool:
 
 
 def _is_nifti(data: bytes | memoryview, head: bytes) -> bool:
-    if head.startswith(_GZIP):
-        return _is_packed_nifti(head)
-    if len(data) < 348:
+    if head.startswith(GZIP):
+        return _is_packed_nifti(bytes(data[:_PACKED_HEAD]))
+    if len(data) < _NIFTI_1:
         return False
-    sizes = {struct.unpack_from(order + "i", head)[0] for order in "<>"}
-    if 348 in sizes:
-        return bytes(data[344:348]) in _NIFTI_MAGIC
-    return 540 in sizes and head[4:7] in (b"n+2", b"ni2")
+    return _is_nifti_header(bytes(data[:_NIFTI_1]))
 
 
 def _is_packed_nifti(head: bytes) -> bool:
-    """A gzip stream whose first bytes are a NIfTI header size."""
+    """A gzip stream that begins as a NIfTI header does, as far as it can be inflated."""
     import zlib
 
     try:
-        start = zlib.decompressobj(31).decompress(head, 8)
+        start = zlib.decompressobj(31).decompress(head, _NIFTI_1)
     except zlib.error:
         return False
-    return len(start) >= 4 and any(struct.unpack_from(order + "i", start)[0] in _NIFTI_SIZES for order in "<>")
+    return len(start) >= 4 and _is_nifti_header(start)
+
+
+def _is_nifti_header(start: bytes) -> bool:
+    """By size and magic; a start that is cut before the magic is believed by its size."""
+    sizes = {struct.unpack_from(order + "i", start)[0] for order in "<>"}
+    if _NIFTI_1 in sizes:
+        return len(start) < _NIFTI_1 or start[344:348] in _NIFTI_MAGIC
+    return _NIFTI_2 in sizes and (len(start) < 8 or start[4:7] in _NIFTI_2_MAGIC)
 
 
 def _is_bare_dicom(head: bytes) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tests.faults.mutants.dicom import mutate_dicom
 from tests.faults.mutants.jpeg import mutate_jpeg
+from tests.faults.mutants.nifti import mutate_nifti
 from tests.faults.mutants.png import mutate_png
 from tests.faults.mutants.raw import mutate_bytes, splice
 from tests.faults.mutants.seeds import FORMATS, Corpus, Seed, make_corpus, read_corpus
@@ -15,8 +16,14 @@ from tests.faults.mutants.tiff import mutate_tiff
 
 __all__ = ["FORMATS", "TURNS", "Corpus", "Mutant", "Seed", "make_corpus", "make_mutant", "read_corpus"]
 
-_BY_FORMAT = {"DICOM": mutate_dicom, "PNG": mutate_png, "JPEG": mutate_jpeg, "TIFF": mutate_tiff}
-TURNS = ("DICOM", "PNG", "DICOM", "JPEG", "TIFF")
+_BY_FORMAT = {
+    "DICOM": mutate_dicom,
+    "PNG": mutate_png,
+    "JPEG": mutate_jpeg,
+    "TIFF": mutate_tiff,
+    "NIFTI": mutate_nifti,
+}
+TURNS = ("DICOM", "PNG", "DICOM", "JPEG", "TIFF", "DICOM", "NIFTI")
 """Which format's turn it is; DICOM has the most places to go wrong."""
 
 _RAW_SHARE, _SPLICE_SHARE, _AFTER_SHARE = 0.12, 0.03, 0.1

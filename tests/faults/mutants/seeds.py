@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from PIL import Image as PillowImage
 from pydicom.uid import RLELossless
 
 from irmsia.imaging.phantoms import qa_set
+from tests.imaging.niftis import nifti, texture
 from tests.imaging.samples import NATIVE, gradient, make_dataset, write
 
-FORMATS = ("DICOM", "PNG", "JPEG", "TIFF")
+FORMATS = ("DICOM", "PNG", "JPEG", "TIFF", "NIFTI")
 LARGEST = 700_000
 """Larger seeds add time and no new structure."""
 
@@ -25,6 +27,7 @@ _FOLDERS = {
     "PNG": ("odd_images", "breast_ultrasound_busi/malignant"),
     "JPEG": ("odd_images", "chest_xray_pneumonia/NORMAL", "brain_mri_tumor/glioma"),
     "TIFF": ("odd_images",),
+    "NIFTI": ("nifti", "dicom/reference_nifti"),
 }  # fmt: skip
 _MOST_OF_A_FOLDER = 120
 _MAGIC = {"PNG": b"\x89PNG", "JPEG": b"\xff\xd8\xff", "TIFF": (b"II*\0", b"MM\0*")}
@@ -51,7 +54,13 @@ def read_corpus(data: Path | None) -> Corpus:
 
 def make_corpus() -> Corpus:
     """Small files of every kind, made here."""
-    return {"DICOM": tuple(_dicom()), "PNG": tuple(_png()), "JPEG": tuple(_jpeg()), "TIFF": tuple(_tiff())}
+    return {
+        "DICOM": tuple(_dicom()),
+        "PNG": tuple(_png()),
+        "JPEG": tuple(_jpeg()),
+        "TIFF": tuple(_tiff()),
+        "NIFTI": tuple(_nifti()),
+    }
 
 
 def _real(data: Path, kind: str) -> Iterator[Seed]:
@@ -63,6 +72,8 @@ def _real(data: Path, kind: str) -> Iterator[Seed]:
 
 
 def _is_a(path: Path, kind: str) -> bool:
+    if kind == "NIFTI":
+        return path.name.endswith((".nii", ".nii.gz", ".hdr"))
     if kind == "DICOM":
         return path.suffix in {".dcm", ""} or path.name.isdecimal()
     with path.open("rb") as file:
@@ -111,6 +122,16 @@ def _tiff() -> Iterator[Seed]:
     yield _saved("bilevel", grey > 99, "TIFF", compression="group4")
     pages = [PillowImage.fromarray(grey), PillowImage.fromarray(grey[::-1])]
     yield _saved("pages", grey, "TIFF", save_all=True, append_images=pages)
+
+
+def _nifti() -> Iterator[Seed]:
+    placed = {"sform_code": 1, "srow": (-2.0, 0, 0, 30, 0, 3.0, 0, -20, 0, 0.5, 4.0, 7), "qform_code": 1}
+    for kind in ("u1", "i2", "f4", "f8"):
+        for version, order in ((1, "<"), (1, ">"), (2, "<")):
+            data = nifti(texture((20, 18, 6, 2), kind), version=version, order=order, scl_slope=0.5, **placed)
+            yield Seed(f"made {kind} NIfTI-{version} {order}", data)
+            yield Seed(f"made {kind} NIfTI-{version} {order} gzip", gzip.compress(data, mtime=0))
+    yield Seed("made colour NIfTI", nifti(texture((20, 18, 6, 3), "uint8"), samples=3))
 
 
 def _saved(name: str, array: NDArray[np.generic], kind: str, **options: object) -> Seed:

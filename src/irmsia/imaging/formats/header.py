@@ -13,10 +13,10 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
-from irmsia.errors import InconsistentHeaderError, LimitExceededError, UnsupportedError
+from irmsia.errors import InconsistentHeaderError, UnsupportedError
 from irmsia.imaging.formats.elements import DOUBLE_PIXEL_DATA, FLOAT_PIXEL_DATA, Layout
 from irmsia.imaging.formats.plain_value import read_plain_value
-from irmsia.imaging.formats.source import Draft, check_pixels
+from irmsia.imaging.formats.source import Draft, check_frames, check_pixels
 from irmsia.imaging.limits import ReadLimits
 from irmsia.telemetry import silence_identifying_loggers
 
@@ -240,8 +240,7 @@ def check_limits(header: PixelHeader, limits: ReadLimits) -> None:
         LimitExceededError: a frame or their number is above its limit.
     """
     check_pixels(header.rows, header.columns, limits)
-    if header.frames > limits.frames:
-        raise LimitExceededError(f"{header.frames} frames; the limit is {limits.frames}")
+    check_frames(header.frames, limits)
 
 
 def _required(dataset: DicomDataset, keyword: str) -> int:

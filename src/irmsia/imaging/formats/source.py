@@ -80,6 +80,16 @@ def check_pixels(rows: int, columns: int, limits: ReadLimits) -> None:
         raise LimitExceededError(f"a frame of {rows} x {columns} pixels; the limit is {limits.frame_pixels}")
 
 
+def check_frames(frames: int, limits: ReadLimits) -> None:
+    """Refuse more frames than the limit.
+
+    Raises:
+        LimitExceededError: ``frames`` is above ``limits.frames``.
+    """
+    if frames > limits.frames:
+        raise LimitExceededError(f"{frames} frames; the limit is {limits.frames}")
+
+
 def as_samples(frame: NDArray[np.generic]) -> NDArray[np.generic]:
     """``frame`` with its sample axis: (rows, columns) becomes (rows, columns, 1)."""
     return frame[:, :, np.newaxis] if frame.ndim == 2 else frame
