@@ -21,7 +21,7 @@ from irmsia.imaging.digest import frame_digest, input_digest
 from irmsia.imaging.formats.source import Draft, Source
 from irmsia.imaging.limits import ReadLimits
 from irmsia.imaging.recognise import recognise
-from irmsia.imaging.types import Failure, Image, ImageFormat, ImageInfo, Interpretation
+from irmsia.imaging.types import Failure, FrameGeometry, Image, ImageFormat, ImageInfo, Interpretation
 
 FrameChoice = Callable[[int], Sequence[int]]
 Progress = Callable[[int, int], None]
@@ -104,7 +104,7 @@ class Reading:
 
     def read(self, choose: FrameChoice | None, progress: Progress | None) -> Image:
         """Read all and keep the frames that ``choose`` names (null: all). Raises as `read_image`."""
-        with _typed_errors():
+        with typed_errors():
             source = self._open()
             chosen = _chosen(source, choose)
             kept = dict(self._decode(source, frozenset(chosen), progress, held=len(chosen)))
@@ -131,7 +131,7 @@ class Reading:
         An image is yielded before the frames behind it are decoded, so its ``info`` lacks the digests; `info` is
         complete when the last one has been taken. Raises as `read_image`.
         """
-        with _typed_errors():
+        with typed_errors():
             source = self._open()
             chosen = frozenset(_chosen(source, choose))
             for index, frame in self._decode(source, chosen, progress, held=1):
@@ -139,6 +139,17 @@ class Reading:
                 geometry = (source.geometry(index),) if source.geometry is not None else ()
                 yield Image(self.info(), look, self._joined([frame]), (index,), geometry=geometry)
             self._warn_of_losses()
+
+    def look(self, progress: Progress | None) -> tuple[ImageInfo, Interpretation, tuple[FrameGeometry, ...]]:
+        """Read all and keep no pixels: what is known, how to look at it, and each frame's place where they differ."""
+        with typed_errors():
+            source = self._open()
+            for _ in self._decode(source, frozenset(), progress, held=0):
+                pass
+            self._warn_of_losses()
+            place = source.geometry
+            geometry = () if place is None else tuple(place(index) for index in range(source.total))
+            return self.info(), self._draft.interpretation, geometry
 
     def _look_of(self, source: Source, index: int) -> Interpretation:
         """How frame ``index`` is to be looked at; what its codestream told of the samples wins over the header."""
@@ -232,8 +243,8 @@ def _chosen(source: Source, choose: FrameChoice | None) -> tuple[int, ...]:
 
 
 @contextmanager
-def _typed_errors() -> Iterator[None]:
-    """Turn whatever a library raises into a leaf of the error tree."""
+def typed_errors() -> Iterator[None]:
+    """Turn whatever a library raises into a leaf of the error tree: the edge between untrusted bytes and the rest."""
     try:
         yield
     except IrmsiaError:

@@ -37,6 +37,8 @@ GreenPaletteColorLookupTableData BluePaletteColorLookupTableData SegmentedRedPal
 SegmentedGreenPaletteColorLookupTableData SegmentedBluePaletteColorLookupTableData PixelDataProviderURL
 PresentationLUTShape GridFrameOffsetVector SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence
 ExtendedOffsetTable SeriesDescription DiffusionBValue AcquisitionContrast EchoPulseSequence InversionRecovery
+InstanceNumber AcquisitionNumber TemporalPositionIdentifier EchoNumbers TriggerTime AcquisitionTime ContentTime
+GantryDetectorTilt
 """
 _INTEGER_WIDTHS = (1, 8, 16, 32)
 _SAMPLES = (1, 3, 4)
