@@ -8,7 +8,7 @@ import errno
 import os
 import secrets
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 _AT_FDCWD = -100
@@ -26,11 +26,18 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     write_parts(path, (data,), mode=mode)
 
 
-def write_parts(path: Path, parts: Iterable[bytes], *, mode: int = 0o644) -> None:
-    """`write_bytes` of content that is made piece by piece. An error while a piece is made leaves the old content."""
+def write_parts(
+    path: Path, parts: Iterable[bytes], *, mode: int = 0o644, check: Callable[[Path], None] | None = None
+) -> None:
+    """`write_bytes` of content that is made piece by piece. An error while a piece is made leaves the old content.
+
+    ``check`` is given the temporary file, whole and synced; what it raises leaves the old content too.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         _write_synced(temporary, parts, mode)
+        if check is not None:
+            check(temporary)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from irmsia.cli import image_convert
 from irmsia.cli.consoles import note, print_json, printable
 from irmsia.cli.options import AsJson, Paths
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from irmsia.imaging.types import ImageInfo
 
 app = typer.Typer(name="image", help="Look at images: their headers, their pixels.", no_args_is_help=True)
+
+image_convert.register(app)
 
 INFO_EXAMPLE = """Examples:
 

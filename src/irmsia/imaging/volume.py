@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,12 @@ class Volume:
         """Time points."""
         return int(self.voxels.shape[3]) if self.voxels.ndim > 3 else 1
 
+    def planes(self) -> Iterator[NDArray[Any]]:
+        """Each slice (row, column) of the first time point, then of the next: the order of NIfTI's frames."""
+        frames = self.voxels if self.voxels.ndim > 3 else self.voxels[..., np.newaxis]
+        for time in range(frames.shape[3]):
+            yield from frames[..., time]
+
     def world(self, indices: NDArray[Any]) -> NDArray[np.float64]:
         """(n, 3) indices (slice, row, column), whole slices, to (n, 3) LPS+ millimetres; exact for uneven ones too."""
         indices = np.asarray(indices)
@@ -69,7 +75,11 @@ class Volume:
 
 
 class VolumeInProgress:
-    """A volume whose slices come one file after another: which are wanted, and where each goes."""
+    """A volume whose slices come one file after another: which are wanted, and where each goes.
+
+    ``stack``: their order and place. ``real``: whether they are rescaled as they are read. ``size``: bytes of all
+    voxels.
+    """
 
     def __init__(self, heads: Sequence[SliceHead], group: Group, limits: ReadLimits) -> None:
         """Put the slices in order.
@@ -87,10 +97,11 @@ class VolumeInProgress:
         self._first = first
         self.real = len({heads[number].rescale for number in self._place}) > 1 or first.rescale is None
         check_frames(len(self._place), limits)
-        width = max(np.dtype(first.dtype).itemsize, 4 if self.real else 1)
-        size = len(self._place) * first.rows * first.columns * width
-        if size > limits.file_bytes:
-            raise LimitExceededError(f"a volume of {size} bytes; the limit is {limits.file_bytes}")
+        width = np.dtype(first.dtype).itemsize
+        width = (8 if width > 2 else 4) if self.real else width  # as `modality_values` gives them
+        self.size = len(self._place) * first.rows * first.columns * width
+        if self.size > limits.file_bytes:
+            raise LimitExceededError(f"a volume of {self.size} bytes; the limit is {limits.file_bytes}")
         self._voxels: NDArray[Any] | None = None
         self._missing = set(self._place)
 

@@ -20,7 +20,7 @@ _SIZES = {348: "1", 540: "2"}
 _EXTENSION_FLAG = 4
 _MAGIC_AT = {"1": 344, "2": 4}
 _SINGLE, _PAIR = {"1": b"n+1\0", "2": b"n+2\0\r\n\x1a\n"}, {"1": b"ni1\0", "2": b"ni2\0\r\n\x1a\n"}
-_FIELDS = {
+FIELDS: dict[str, dict[str, tuple[int, str]]] = {
     "1": {
         "dim": (40, "8h"), "datatype": (70, "h"), "bitpix": (72, "h"), "pixdim": (76, "8f"), "vox_offset": (108, "f"),
         "scl_slope": (112, "f"), "scl_inter": (116, "f"), "xyzt_units": (123, "B"), "qform_code": (252, "h"),
@@ -32,7 +32,7 @@ _FIELDS = {
         "sform_code": (348, "i"), "quatern": (352, "3d"), "qoffset": (376, "3d"), "srow": (400, "12d"),
     },
 }  # fmt: skip
-"""Offset and type of every field that is read, by version."""
+"""Offset and type of every field that has a meaning here, by version."""
 
 # datatype code -> numpy type, samples; all others are valid NIfTI and not read
 _TYPES = {
@@ -109,7 +109,7 @@ def read_header(head: bytes | memoryview, *, limits: ReadLimits, draft: Draft) -
     size, version, order = _version(head)
     if len(head) < size:
         raise TruncatedError("the NIfTI file ends inside its header")
-    fields = {name: _unpack(head, at, order + kind) for name, (at, kind) in _FIELDS[version].items()}
+    fields = {name: _unpack(head, at, order + kind) for name, (at, kind) in FIELDS[version].items()}
     _check_magic(bytes(head[_MAGIC_AT[version] :][:8]), version)
     columns, rows, slices, times = _read_shape(fields["dim"])
     dtype, samples = _read_type(int(fields["datatype"][0]), int(fields["bitpix"][0]), order)
