@@ -41,7 +41,7 @@ _OTHER_FORMATS = {
     "JPEG": "jpeg8, jpegls",
     "TIFF": "irmsia tiff",
     "BMP": "irmsia bmp",
-    "NIFTI": "none yet",
+    "NIFTI": "irmsia nifti",
 }
 
 

@@ -1,4 +1,4 @@
-"""What other decoders say of a file's frames: pydicom with each plug-in it finds, Pillow, tifffile. In a child process.
+"""What others say of a file's frames: pydicom with each plug-in it finds, Pillow, tifffile, nibabel. In a child.
 
 Some of them end the process on some files, so that none runs in this one.
 """
@@ -25,6 +25,7 @@ from irmsia.imaging.types import ImageFormat, ImageInfo
 LIMITS = ReadLimits()
 EQUAL, REFUSES, DIES = "equal", "refuses", "dies"
 _LOSSY_NEAR = 3.0
+_OTHERS = {ImageFormat.TIFF: "tifffile", ImageFormat.NIFTI: "nibabel"}
 _COLOUR_IS_CONVERTED = frozenset(
     {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"}
 )  # the contract asks for RGB there
@@ -76,7 +77,7 @@ def decoder_names(info: ImageInfo) -> list[str]:
     if info.error:
         return []
     if info.format is not ImageFormat.DICOM:
-        return ["tifffile"] if info.format is ImageFormat.TIFF else ["Pillow"]
+        return [_OTHERS.get(info.format or ImageFormat.PNG, "Pillow")]
     from pydicom.pixels import get_decoder
     from pydicom.uid import UID
 
@@ -115,6 +116,11 @@ def _decode(path: Path, name: str, info: ImageInfo) -> NDArray[Any]:
         import tifffile
 
         return np.asarray(tifffile.imread(path, key=range((info.shape or (1,))[0])))
+    if name == "nibabel":
+        import nibabel
+
+        stored = np.asarray(nibabel.load(path).dataobj.get_unscaled())  # type: ignore[attr-defined] - of any image
+        return stored.transpose()  # (x, y, z, t) to frames over slice, then time
     if name == "Pillow":
         return _by_pillow(path, info)
     return _by_pydicom(path, name.removeprefix("pydicom "), info)

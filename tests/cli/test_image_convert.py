@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from irmsia import cli
+from irmsia.cli import main as cli
 from tests.imaging.slices import series
 
 

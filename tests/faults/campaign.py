@@ -19,6 +19,7 @@ from irmsia.errors import IrmsiaError
 from irmsia.imaging.guard import DecoderPool
 from irmsia.imaging.limits import MIB
 from irmsia.imaging.preprocess import PreprocessSpec
+from irmsia.imaging.series import HeadTask, PlanesTask
 from tests.faults.mutants import Mutant
 
 MOST_SECONDS = 2.0
@@ -85,12 +86,21 @@ def _answer(pool: DecoderPool, mutant: Mutant, spec: PreprocessSpec) -> tuple[st
         if mutant.number % _INSPECTED_EVERY == 0:
             failure = pool.inspect(mutant.data).error
             return (failure.code, failure.message) if failure else ("OK", "")
+        if mutant.format == "DICOM" and mutant.number % _INSPECTED_EVERY == 1:
+            _read_slice(pool, mutant.data)
+            return "OK", ""
         pool.prepare(mutant.data, spec, with_picture=True)
     except IrmsiaError as error:
         return error.code, error.message
     except Exception as error:  # noqa: BLE001 - any other error is what a campaign looks for
         return "", type(error).__name__
     return "OK", ""
+
+
+def _read_slice(pool: DecoderPool, data: bytes) -> None:
+    """As a conversion reads a file of a series: its header, then the pixels of its last slice."""
+    heads = pool.run(HeadTask(), data)
+    pool.run(PlanesTask((heads[-1].frame,), heads[-1].tiles, real=heads[-1].rescale is None), data)
 
 
 def _children() -> Iterator[int]:

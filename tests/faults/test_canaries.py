@@ -13,6 +13,7 @@ import grpc
 import imagecodecs
 import numpy as np
 import psutil
+import pydicom
 import pytest
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless
@@ -92,12 +93,18 @@ def test_nothing_comes_out_of_the_commands(planted: Planted, platform_of: Platfo
     planted.add(answered.stderr, looked.stderr)
     planted.add_tree(maps)
     assert len(list(maps.iterdir())) > 10
+    placed, made = _give_a_place(planted.folder / "native.dcm", tmp_path / "placed.dcm"), tmp_path / "made"
+    made.mkdir()
     for command in (
         ("diagnose", *files),
         ("image", "info", *files),
         ("image", "show", planted.folder / "native.dcm", "--out", tmp_path / "shown.png"),
         ("image", "show", planted.folder / "native.dcm", "--out", tmp_path / "x.png", "--frame", "99"),
         ("image", "show", planted.folder / "cut.dcm", "--out", tmp_path / "x.png"),
+        ("image", "convert", placed, "--out", made / "a.nii"),
+        ("image", "convert", placed, "--out", made / "a.nii.gz", "--json"),
+        ("image", "convert", placed, "--out", made / "a.png", "--window"),
+        ("image", "convert", planted.folder, "--out", made / "b.nii"),
         ("diagnose", planted.folder / "native.dcm", "--nonsense"),
         ("diagnose", planted.folder / "native.dcm", "--term", "nonsense"),
         ("diagnose", planted.folder / "native.dcm", "--help"),
@@ -109,8 +116,19 @@ def test_nothing_comes_out_of_the_commands(planted: Planted, platform_of: Platfo
         planted.add(result.stdout, result.stderr)
         assert "Traceback" not in result.stdout + result.stderr
     planted.add((tmp_path / "shown.png").read_bytes())
+    planted.add_tree(made)
+    assert {path.name for path in made.iterdir()} == {"a.nii", "a.nii.gz", "a.png"}
     planted.add_tree(platform.home)
     assert planted.found() == []
+
+
+def _give_a_place(source: Path, target: Path) -> Path:
+    """The planted file as a slice that can be converted to NIfTI."""
+    dataset = pydicom.dcmread(source)
+    dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
+    dataset.PixelSpacing = [1, 1]
+    dataset.save_as(target)
+    return target
 
 
 def test_nothing_comes_out_of_the_server(planted: Planted, platform_of: PlatformOf) -> None:

@@ -118,6 +118,11 @@ WRITES: dict[str, Write] = {
         _old_or_new,
         lambda folder: (folder / "file").write_bytes(OLD),
     ),
+    "replace a file once it was checked": Write(
+        lambda folder: durable.write_parts(folder / "file", (NEW,), check=lambda path: path.read_bytes()),
+        _old_or_new,
+        lambda folder: (folder / "file").write_bytes(OLD),
+    ),
     "create a file": Write(lambda folder: durable.create_bytes(folder / "file", NEW), _absent_or_new),
     "run file": Write(lambda folder: write_run_file(folder, THIS), _run_file_holds),
     "log of openings": Write(_opening, _chain_holds, _opening),
