@@ -73,7 +73,9 @@ def test_a_frame_becomes_a_picture(
     """Signed values are no PNG, exit 1 and what to do; as seen they are."""
     one = folder / "in" / "a0.dcm"
     assert _run(monkeypatch, one, "--out", folder / "x.png") == 1
-    assert "UNSUPPORTED" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "UNSUPPORTED" in err
+    assert "--window" in err
     assert _run(monkeypatch, one, "--out", folder / "x.png", "--window", "--json") == 0
     assert json.loads(capsys.readouterr().out)["dtype"] == "uint8"
 

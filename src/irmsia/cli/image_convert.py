@@ -11,7 +11,7 @@ import typer
 
 from irmsia.cli.consoles import note, print_json, printable
 from irmsia.cli.options import AsJson
-from irmsia.errors import InvalidRequestError, IrmsiaError
+from irmsia.errors import InvalidRequestError, IrmsiaError, UnsupportedError
 
 if TYPE_CHECKING:
     from irmsia.app.convert import WrittenPicture, WrittenVolume
@@ -98,7 +98,11 @@ def _picture(inputs: Sequence[str], out: Path, frame: int | None, *, window: boo
 
     if len(inputs) != 1:
         raise InvalidRequestError("one image makes one PNG file")
-    written = convert_picture(read_settings(), Path(inputs[0]), out, frame=frame, window=window)
+    try:
+        written = convert_picture(read_settings(), Path(inputs[0]), out, frame=frame, window=window)
+    except UnsupportedError:
+        note("--window writes the picture as seen")
+        raise
     if as_json:
         print_json(_picture_json(out, written))
         return

@@ -23,11 +23,9 @@ def encode_stored(samples: NDArray[Any], look: Interpretation) -> bytes:
         UnsupportedError: values or a colour that PNG cannot hold as they are; the message says which.
     """
     if samples.dtype.name not in _TYPES:
-        raise UnsupportedError(f"PNG holds no {samples.dtype.name} values; a windowed picture can be written instead")
+        raise UnsupportedError(f"PNG holds no {samples.dtype.name} values as they are")
     if samples.shape[2] != _COLOURS.get(look.photometric, 1) or look.photometric not in _GREYS | _COLOURS.keys():
-        raise UnsupportedError(
-            f"PNG holds no {look.photometric} samples as they are; write the picture as seen instead"
-        )
+        raise UnsupportedError(f"PNG holds no {look.photometric} samples as they are")
     return encode_samples(samples)
 
 
