@@ -27,6 +27,7 @@ from irmsia.errors import InvalidRequestError
 
 
 def make_record(path: str, **known: object) -> Record:
+    """A record of which only what is told matters."""
     return Record(path=path, size=1, modified_ns=0, sha256=path, **known)  # type: ignore[arg-type]
 
 

@@ -25,16 +25,22 @@ _LEAST_OVERLAP = 0.6
 _SCALES = (0.5, 1.6)
 _MOST_SHEAR = 0.12
 _RIM = 9
+_NEIGHBOURHOODS = 16
+_FAINT = 0.2
 _HALF = np.array([0.5, 0.5])
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Structures between two sizes, as standard deviations of Gaussians in pixels of a square of ``side`` pixels."""
+    """Structures between two sizes, as standard deviations of Gaussians in pixels of a square of ``side`` pixels.
+
+    ``even``: strong edges, such as a skull's, are weakened to what surrounds them, so that they do not decide alone.
+    """
 
     side: int
     finest: float
     coarsest: float
+    even: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,10 @@ def compare(outer: Grey, inner: Grey, placement: Placement, band: Band) -> Liken
     matched = _match_tones(seen, second, inside)
     kernel = np.ones((_RIM, _RIM), np.uint8)
     core = cv2.erode(inside.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1) > 0
-    correlation = _correlation(_band(matched, band)[core], _band(second, band)[core])
+    one, two = _band(matched, band), _band(second, band)
+    if band.even:
+        one, two = _evened(one, two, core)
+    correlation = _correlation(one[core], two[core])
     change = np.abs(seen - second)[inside].mean() - np.abs(matched - second)[inside].mean()
     return Likeness(correlation, max(0.0, float(change)))
 
@@ -152,6 +161,16 @@ def _ranks(levels: NDArray[np.uint8]) -> NDArray[np.float64]:
 def _band(values: NDArray[np.float32], band: Band) -> NDArray[np.float32]:
     fine = cv2.GaussianBlur(values, (0, 0), band.finest)
     return np.asarray(fine - cv2.GaussianBlur(values, (0, 0), band.coarsest), np.float32)
+
+
+def _evened(
+    first: NDArray[np.float32], second: NDArray[np.float32], core: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Both divided by the strength they have together nearby, faint places not blown up."""
+    power = (np.square(first) + np.square(second)) / 2
+    near = np.sqrt(cv2.GaussianBlur(power, (0, 0), len(power) / _NEIGHBOURHOODS))
+    strength = near + _FAINT * np.sqrt(power[core].mean() if core.any() else 0.0) + 1e-6
+    return np.asarray(first / strength, np.float32), np.asarray(second / strength, np.float32)
 
 
 def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

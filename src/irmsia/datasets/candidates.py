@@ -26,7 +26,7 @@ _COARSE_CELLS = 1 << 23
 _COARSE_ROWS = 256
 _FINE_ROWS = 32
 _LEAST_COARSE = 0.55
-_LEAST_FINE = 0.70
+_LEAST_FINE = 0.80
 
 Indices = NDArray[np.int64]
 T = TypeVar("T")

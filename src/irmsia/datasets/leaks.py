@@ -37,15 +37,16 @@ METHOD = 1
 
 _QUICK_STEPS = ((64, 8),)
 _SMALL_STEPS = ((64, 20), (SMALL_SIDE, 25))
-_QUICK_BAND = Band(64, 0.7, 2.5)
+_QUICK_BAND = Band(64, 0.7, 2.5, even=False)
 _SMALL_BAND = Band(SMALL_SIDE, 1.0, 4.0)
 _LAST_ITERATIONS = 10
 _LAST_SIDES = (32, 256)
 
-_COPY = 0.94
-_ALIKE_BOUNDS = (0.33, 0.88)
+_COPY = 0.935
+_COPY_WHOLE = 0.90
+_ALIKE_BOUNDS = (0.27, 0.87)
 _QUICK_BOUNDS = (0.30, 0.70)
-_ALIKE_DEVIATIONS, _QUICK_DEVIATIONS = 5.0, 3.0
+_ALIKE_DEVIATIONS, _QUICK_DEVIATIONS = 5.5, 3.0
 _BACKGROUND_PAIRS = 160
 _LEAST_PICTURES = 24
 
@@ -240,7 +241,7 @@ class _Gallery:
         if exact is None or close is None:
             return replace(leak, kept=kept_share(placement))
         leak = replace(leak, agreement=close.correlation, kept=kept_share(exact))
-        if close.correlation < _COPY:
+        if close.correlation < _COPY or likeness.correlation < _COPY_WHOLE:
             return leak
         return replace(leak, kind=_kind_of(leak, close, same_size=outer.shape == inner.shape))
 
