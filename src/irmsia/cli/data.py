@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from irmsia.cli import data_collect
+from irmsia.cli import data_catalogue, data_scan, data_split
 
 app = typer.Typer(name="data", help="Datasets: collect, catalogue, organise, split, prove.", no_args_is_help=True)
 # Each file `data_*.py` adds its commands.
@@ -14,3 +15,4 @@ from irmsia.cli import data_catalogue
 data_catalogue.register(app)
 from irmsia.cli import data_scan
 data_scan.register(app)
+data_split.register(app)

@@ -68,12 +68,12 @@ def align(outer: Grey, inner: Grey, start: Placement, *, steps: Sequence[tuple[i
     for side, iterations in steps:
         criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, iterations, _EPSILON)
         first, second = _square(outer, side), _square(inner, side)
-        warp = _to_pixels(placement, side)
+        warp, whole = _to_pixels(placement, side), np.full_like(first, 255)
         try:
-            _, found = cv2.findTransformECC(second, first, warp, cv2.MOTION_AFFINE, criteria, None, _SMOOTHING)
+            _, found = cv2.findTransformECC(second, first, warp, cv2.MOTION_AFFINE, criteria, whole, _SMOOTHING)
         except cv2.error:  # it did not converge, or a picture has no structure at this size
             return None
-        placement = _from_pixels(found, side)
+        placement = _from_pixels(np.asarray(found, np.float32), side)
         if not _is_plausible(placement):
             return None
     return placement

@@ -117,12 +117,12 @@ class _Best:
         self._rows = np.take_along_axis(np.concatenate([self._rows, numbers], axis=1), chosen, axis=1)
 
     def of(self, column: int) -> Indices:
-        return self._rows[column, self._scores[column] >= _LEAST_COARSE].astype(np.int64)
+        return np.asarray(self._rows[column, self._scores[column] >= _LEAST_COARSE], np.int64)
 
 
 def _largest(row: Floats, kept: int) -> Indices:
     chosen = np.argpartition(row, len(row) - kept)[-kept:]
-    return chosen[row[chosen] >= _LEAST_COARSE]
+    return np.asarray(chosen[row[chosen] >= _LEAST_COARSE], np.int64)
 
 
 def _fine_block(thumbs: Floats, whole: Floats, neighbours: Sequence[Indices], start: int) -> list[Candidate]:

@@ -149,17 +149,19 @@ def find_leaks(records: Sequence[Record], read_grey: ReadGrey, *, workers: int =
     Of a file of several frames the first one is seen.
 
     Args:
-        records: of one dataset, in any order.
-        read_grey: gives a record's first frame as shown, (H, W) uint8; called for valid records, from ``workers``
-            threads at once, twice for those in a pair.
+        records: of one dataset, in any order; those that are no valid samples, such as masks, are left out.
+        read_grey: gives a record's first frame as shown, (H, W) uint8; called from ``workers`` threads at once, again
+            for those in a pair.
         workers: threads.
         track: counts pictures read and pairs judged.
     """
-    ordered = sorted(records, key=lambda record: record.path)
+    ordered = sorted((record for record in records if record.is_valid), key=lambda record: record.path)
     equal = list(_equal_digests(ordered))
-    seen = [record for record in _without({leak.second for leak in equal}, ordered) if record.is_valid]
+    copies = {leak.second for leak in equal}
+    seen = [record for record in ordered if record.path not in copies]
     with ThreadPoolExecutor(workers) as pool:
-        gallery = _Gallery(seen, read_grey, pool, track)
+        small = track("reading", len(seen), _mapped(pool, workers, lambda record: _reduced(record, read_grey), seen))
+        gallery = _Gallery(seen, small, read_grey)
         candidates = propose(gallery.thumbs, workers=workers)
         judged = track("comparing", len(candidates), _mapped(pool, workers, gallery.judge, candidates))
         alike = [leak for leak in judged if leak is not None]
@@ -168,10 +170,6 @@ def find_leaks(records: Sequence[Record], read_grey: ReadGrey, *, workers: int =
 
 def _by_paths(leak: Leak) -> tuple[str, str]:
     return leak.first, leak.second
-
-
-def _without(paths: set[str], records: Sequence[Record]) -> Iterator[Record]:
-    return (record for record in records if record.path not in paths)
 
 
 def _equal_digests(ordered: Sequence[Record]) -> Iterator[Leak]:
@@ -194,14 +192,13 @@ def _equal_digests(ordered: Sequence[Record]) -> Iterator[Leak]:
 class _Gallery:
     """The pictures of some records, reduced, and what is judged of pairs of them."""
 
-    def __init__(self, records: Sequence[Record], read_grey: ReadGrey, pool: ThreadPoolExecutor, track: Track) -> None:
+    def __init__(self, records: Sequence[Record], pictures: Iterable[Grey | None], read_grey: ReadGrey) -> None:
         self._records = records
         self._small = _make_stack(len(records))
         self._read = lru_cache(_CACHED_PICTURES)(lambda index: read_grey(records[index]))
         self.thumbs = np.zeros((len(records), 32, 32), np.float32)
         unread = []
-        readings = _mapped(pool, 2 * pool._max_workers, lambda record: _reduced(record, read_grey), records)
-        for index, small in enumerate(track("reading", len(records), readings)):
+        for index, small in enumerate(pictures):
             if small is None:
                 unread.append(records[index].path)
                 continue

@@ -37,7 +37,8 @@ class Split:
         parts: path -> train, validation or test; files in no part are left out.
         folds: path -> 0..K-1 for the files that take part in cross-validation, else null.
         report: what `report_of` tells, and what the leak gate found.
-        allowed_leak: why the split stands although it leaks; null where it does not leak.
+        allowed_leak: why the split may leak; null where it may not.
+        groups: path -> group that was kept together, of the files in a part.
     """
 
     revision: int
@@ -49,6 +50,7 @@ class Split:
     folds: dict[str, int] | None = None
     report: dict[str, Any] = field(default_factory=dict)
     allowed_leak: str | None = None
+    groups: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
