@@ -6,18 +6,14 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 
+from irmsia.datasets.label_names import is_normal, normal_form
 from irmsia.datasets.look_alikes import LookAlikes
 from irmsia.datasets.record import LabelSource, Record
 
 MOST_EXAMPLES = 50
 """So many contradictions of a kind are kept with their paths; all are counted."""
 _MOST_PATHS = 12
-
-_NORMAL = frozenset(
-    {"normal", "notumor", "nofinding", "nofindings", "nolesion", "healthy", "negative", "control", "none"}
-)
 
 
 class ContradictionKind(StrEnum):
@@ -72,18 +68,6 @@ def check_agreement(records: Sequence[Record], look_alikes: LookAlikes) -> tuple
         _masks(labelled),
         _folders(labelled),
     )
-
-
-@lru_cache(maxsize=65_536)
-def is_normal(label: str) -> bool:
-    """Whether a class name says that nothing was found: normal, no_tumor, healthy ..."""
-    return normal_form(label) in _NORMAL
-
-
-@lru_cache(maxsize=65_536)
-def normal_form(name: str) -> str:
-    """A class name as names are compared: case folded, letters and digits alone; "tumour" as "tumor"."""
-    return "".join(character for character in name.casefold() if character.isalnum()).replace("tumour", "tumor")
 
 
 def _within(kind: ContradictionKind, records: Iterable[Record], key: Callable[[Record], str | None]) -> Agreement:

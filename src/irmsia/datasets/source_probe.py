@@ -167,11 +167,11 @@ def to_json(probe: SourceProbe) -> dict[str, Any]:
 
 
 def group_numbers(records: Sequence[Record]) -> Integers:
-    """A number for each record, equal for those of one patient of a source, else for those that look alike."""
+    """A number for each record, equal for those of one patient, else for those that look alike."""
     alike = find_look_alikes(records).group
     numbers: dict[Hashable, int] = {}
     keys: list[Hashable] = [
-        (record.source, record.patient) if record.patient is not None else records[alike[index]].path
+        ("patient", record.patient) if record.patient is not None else ("picture", alike[index])
         for index, record in enumerate(records)
     ]
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)

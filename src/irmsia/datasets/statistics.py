@@ -132,15 +132,10 @@ def _class(label: str | None, rows: Sequence[Record], labelled: int) -> ClassSta
         label=label,
         images=len(rows),
         share=None if label is None else len(rows) / labelled,
-        patients=len({patient_key(row) for row in rows if row.patient is not None}),
+        patients=len({row.patient for row in rows if row.patient is not None}),
         without_patient=sum(row.patient is None for row in rows),
         masked=sum(row.mask_empty is False for row in rows),
     )
-
-
-def patient_key(record: Record) -> tuple[str, str | None]:
-    """Who a record's patient is: names that files tell are one person's within a source alone."""
-    return (record.source, record.patient)
 
 
 def _sizes(valid: Sequence[Record]) -> Sizes:
@@ -189,9 +184,9 @@ def _patients(valid: Sequence[Record]) -> Patients:
     labels: defaultdict[Hashable, set[str]] = defaultdict(set)
     for row in valid:
         if row.patient is not None:
-            images[patient_key(row)] += 1
+            images[row.patient] += 1
             if row.label is not None:
-                labels[patient_key(row)].add(row.label)
+                labels[row.patient].add(row.label)
     return Patients(
         known=len(images),
         images=images.total(),
@@ -250,13 +245,13 @@ def _parts(valid: Sequence[Record], parts: Mapping[str, str]) -> Parts:
     return Parts(
         parts=tuple(_part(name, rows) for name, rows in held.items()),
         unassigned=sum(row.path not in parts for row in valid),
-        crossing_patients=_crossing(held, lambda row: None if row.patient is None else patient_key(row)),
+        crossing_patients=_crossing(held, lambda row: row.patient),
         crossing_pixels=_crossing(held, lambda row: row.pixels_sha256),
     )
 
 
 def _part(name: str, rows: Sequence[Record]) -> PartStatistics:
-    patients = len({patient_key(row) for row in rows if row.patient is not None})
+    patients = len({row.patient for row in rows if row.patient is not None})
     return PartStatistics(name, len(rows), patients, _counts(row.label for row in rows))
 
 
