@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from irmsia import DISCLAIMER
 
 # Each row: key, English, French. Keys in capitals are codes of the contract.
-_TABLE = (
+Table = Sequence[tuple[str, str, str]]
+"""Rows of a key and its words in English and in French."""
+
+_TABLE: Table = (
     ("title", "Study report", "Compte rendu d'étude"),
     ("disclaimer", DISCLAIMER, "Pour la recherche uniquement. N'est pas un dispositif médical."),
     ("model", "Model", "Modèle"),
@@ -107,9 +112,9 @@ _COLUMNS = {"en": 1, "fr": 2}
 class Words:
     """The words of one language, by key."""
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, language: str, table: Table = _TABLE) -> None:
         self.language = language
-        self._words = {row[0]: row[_COLUMNS[language]] for row in _TABLE}
+        self._words = {row[0]: row[_COLUMNS[language]] for row in table}
 
     def __getitem__(self, key: str) -> str:
         """The word; a code that the table lacks is its own word."""

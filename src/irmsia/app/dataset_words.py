@@ -1,0 +1,269 @@
+"""Words for people, English and French, of a dataset's statistics."""
+
+from __future__ import annotations
+
+from irmsia import DISCLAIMER
+from irmsia.app.words import Table, Words
+
+NARROW = "\N{NARROW NO-BREAK SPACE}"
+
+TABLE: Table = (
+    ("title", "Dataset report", "Rapport sur le jeu de données"),
+    ("disclaimer", DISCLAIMER, "Pour la recherche uniquement. N'est pas un dispositif médical."),
+    ("dataset", "Dataset", "Jeu de données"),
+    ("revision", "revision", "révision"),
+    ("state", "state", "état"),
+    ("images", "images", "images"),
+    ("files", "files", "fichiers"),
+    ("image_n", "image", "image"),
+    ("class", "Class", "Classe"),
+    ("classes", "Classes", "Classes"),
+    ("n_classes", "classes", "classes"),
+    ("n_patients", "patients", "patients"),
+    ("patients", "Patients", "Patients"),
+    ("share", "Share", "Part"),
+    ("masked", "With lesion mask", "Avec masque"),
+    ("unlabelled", "(unlabelled)", "(sans étiquette)"),
+    ("unknown", "(unknown)", "(inconnu)"),
+    ("others", "and {0} more", "et {0} autres"),
+    ("attention", "To look at first", "À regarder d'abord"),
+    ("nothing", "Nothing stands out.", "Rien de particulier."),
+    ("split", "Split", "Répartition"),
+    ("part", "Part", "Partie"),
+    ("unassigned", "(in no part)", "(dans aucune partie)"),
+    ("sizes", "Sizes", "Dimensions"),
+    ("size_plot", "Sides of the images, by class", "Côtés des images, par classe"),
+    ("class_plot", "Images by class", "Images par classe"),
+    ("columns_axis", "columns (pixels)", "colonnes (pixels)"),
+    ("rows_axis", "rows (pixels)", "lignes (pixels)"),
+    ("quantity", "Quantity", "Grandeur"),
+    ("minimum", "Min", "Min"),
+    ("p5", "5 %", f"5{NARROW}%"),
+    ("median", "Median", "Médiane"),
+    ("p95", "95 %", f"95{NARROW}%"),
+    ("maximum", "Max", "Max"),
+    ("known", "Known", "Connues"),
+    ("rows", "rows", "lignes"),
+    ("columns", "columns", "colonnes"),
+    ("megapixels", "megapixels", "mégapixels"),
+    ("frames", "frames", "coupes"),
+    ("file_kb", "file size (kB)", "taille (ko)"),
+    ("spacing_row", "row spacing (mm)", "pas des lignes (mm)"),
+    ("spacing_column", "column spacing (mm)", "pas des colonnes (mm)"),
+    ("spacing_slice", "slice spacing (mm)", "pas des coupes (mm)"),
+    ("shapes", "{0} different sizes; most frequent: {1}", "{0} dimensions différentes ; les plus fréquentes : {1}"),
+    ("no_spacing", "No image says its spacing in millimetres.", "Aucune image n'indique son pas en millimètres."),
+    ("intensities", "Intensities", "Intensités"),
+    ("intensity_plot", "Mean of the stored values, by class ({0})", "Moyenne des valeurs stockées, par classe ({0})"),
+    ("mean_axis", "mean value of an image", "valeur moyenne d'une image"),
+    ("share_axis", "share of the class", "part de la classe"),
+    ("value_minimum", "darkest", "minimum"),
+    ("value_maximum", "brightest", "maximum"),
+    ("value_mean", "mean", "moyenne"),
+    ("value_deviation", "deviation", "écart type"),
+    ("patient_plot", "Images of one patient", "Images par patient"),
+    ("per_patient_axis", "images of one patient", "images d'un patient"),
+    ("patients_axis", "patients", "patients"),
+    ("patients_known", "patients known", "patients connus"),
+    ("patients_images", "images of them", "leurs images"),
+    ("patients_unknown", "images of nobody known", "images sans patient connu"),
+    ("patients_median", "images of one patient, median", "images par patient, médiane"),
+    ("patients_most", "images of one patient, most", "images par patient, maximum"),
+    ("patients_labels", "patients under several labels", "patients sous plusieurs étiquettes"),
+    ("patients_source", "who says so", "d'après"),
+    ("kinds", "What the images are", "Nature des images"),
+    ("kind", "Property", "Propriété"),
+    ("found", "Found", "Valeurs"),
+    ("format", "format", "format"),
+    ("modality", "modality", "modalité"),
+    ("region", "region", "région"),
+    ("anomaly", "anomaly", "anomalie"),
+    ("sequence", "MR contrast", "contraste IRM"),
+    ("dtype", "data type", "type de données"),
+    ("channels", "channels", "canaux"),
+    ("source", "source", "source"),
+    ("label_source", "label from", "étiquette selon"),
+    ("duplicates", "Duplicates and labels", "Doublons et étiquettes"),
+    ("check", "Check", "Contrôle"),
+    ("groups", "Groups", "Groupes"),
+    ("extra", "Extra files", "Fichiers en trop"),
+    ("contradictions", "Labels contradict", "Étiquettes contradictoires"),
+    ("examples", "Contradictions", "Contradictions"),
+    ("examples_capped", "{0} of {1} are shown.", "{0} sur {1} sont montrées."),
+    ("SAME_FILE", "equal bytes", "octets identiques"),
+    ("SAME_PIXELS", "equal pixels", "pixels identiques"),
+    ("LOOKS_SAME", "look alike (candidates)", "se ressemblent (candidats)"),
+    ("MASK", "label beside mask", "étiquette et masque"),
+    ("FOLDER", "label beside folder", "étiquette et dossier"),
+    ("problems", "Files that cannot be learnt from", "Fichiers inutilisables"),
+    ("code", "Code", "Code"),
+    ("missing", "What is not known", "Ce qui n'est pas connu"),
+    ("field", "Field", "Champ"),
+    ("label", "label", "étiquette"),
+    ("patient", "patient", "patient"),
+    ("size", "size", "dimensions"),
+    ("spacing", "spacing", "pas"),
+    ("hashes", "perceptual hashes", "empreintes visuelles"),
+    ("pixel digest", "pixel digest", "empreinte des pixels"),
+    ("probe", "Can the label be told without the lesion?", "L'étiquette se devine-t-elle sans la lésion ?"),
+    ("probe_known", "Told from", "D'après"),
+    ("probe_target", "What is told", "Ce qui est deviné"),
+    ("balanced", "Balanced accuracy", "Exactitude équilibrée"),
+    ("chance", "Chance", "Hasard"),
+    ("information", "Mutual information", "Information mutuelle"),
+    ("trivial", "sides, bytes, brightness", "côtés, octets, luminosité"),
+    ("target_label", "label", "étiquette"),
+    ("target_source", "source", "source"),
+    ("target_within", "label within {0}", "étiquette dans {0}"),
+    ("confounded", "The label can be predicted from the source.", "L'étiquette se prédit à partir de la source."),
+    ("not_confounded", "The source does not tell the label.", "La source ne révèle pas l'étiquette."),
+    (
+        "probe_note",
+        "95 % intervals by bootstrap over patients. A model trained here may learn what this table names instead of "
+        "the disease: a score means what it adds to that.",
+        f"Intervalles à 95{NARROW}% par bootstrap sur les patients. Un modèle entraîné ici peut apprendre ce que ce "
+        "tableau nomme au lieu de la maladie : un score ne vaut que ce qu'il y ajoute.",
+    ),
+    ("sheet", "Contact sheet", "Planche contact"),
+    (
+        "sheet_note",
+        "{0} of {1} images, drawn class by class with seed {2}; each as a viewer shows its first frame.",
+        "{0} images sur {1}, tirées classe par classe (graine {2}) ; chacune comme une visionneuse montre sa première "
+        "coupe.",
+    ),
+    ("unreadable", "not readable", "illisible"),
+    ("references", "References and licences", "Références et licences"),
+    ("no_reference", "no reference on record", "aucune référence connue"),
+    ("no_licence", "licence unknown", "licence inconnue"),
+    ("review", "Sample to check by hand", "Échantillon à vérifier à la main"),
+    (
+        "review_note",
+        "{0} of {1} labelled images, drawn class by class with seed {2}. Write the verdicts into the list beside this "
+        "page, {3}: right, wrong or unsure.",
+        "{0} images étiquetées sur {1}, tirées classe par classe (graine {2}). Écrivez les verdicts dans la liste à "
+        "côté de cette page, {3} : right, wrong ou unsure.",
+    ),
+    ("EMPTY", "No image of it can be learnt from ({0} files).", "Aucune image utilisable ({0} fichiers)."),
+    (
+        "PART_LEAK",
+        "The split leaks: {0} patients and {1} groups of equal pixels stand in several parts.",
+        "La répartition fuit : {0} patients et {1} groupes de pixels identiques se trouvent dans plusieurs parties.",
+    ),
+    (
+        "CONTRADICTION_SAME_FILE",
+        "{0} of {1} groups of equal files stand under several labels.",
+        "{0} groupes de fichiers identiques sur {1} portent plusieurs étiquettes.",
+    ),
+    (
+        "CONTRADICTION_SAME_PIXELS",
+        "{0} of {1} groups of equal pictures stand under several labels.",
+        "{0} groupes d'images identiques sur {1} portent plusieurs étiquettes.",
+    ),
+    (
+        "CONTRADICTION_LOOKS_SAME",
+        "{0} of {1} groups of pictures that look alike stand under several labels.",
+        "{0} groupes d'images semblables sur {1} portent plusieurs étiquettes.",
+    ),
+    (
+        "CONTRADICTION_MASK",
+        "{0} of {1} labels contradict the lesion mask.",
+        "{0} étiquettes sur {1} contredisent le masque de lésion.",
+    ),
+    (
+        "CONTRADICTION_FOLDER",
+        "{0} of {1} labels contradict the name of the folder.",
+        "{0} étiquettes sur {1} contredisent le nom du dossier.",
+    ),
+    ("ONE_CLASS", "All {0} labelled images are of one class: {names}.", "Une seule classe ({0} images) : {names}."),
+    (
+        "IMBALANCE",
+        "Classes are unbalanced: {names0} has {0} times the images of {names1}.",
+        "Classes déséquilibrées : {names0} compte {0} fois plus d'images que {names1}.",
+    ),
+    (
+        "SCARCE_CLASS",
+        "Class {names} has only {0} patients or images without a patient: its figures will be uncertain.",
+        "La classe {names} n'a que {0} patients ou images sans patient : ses chiffres seront incertains.",
+    ),
+    (
+        "DUPLICATE_PIXELS",
+        "{0} images repeat the pixels of another one.",
+        "{0} images répètent les pixels d'une autre.",
+    ),
+    (
+        "LOOK_ALIKES",
+        "{0} groups of pictures look alike ({1} extra images): keep each in one part of a split.",
+        "{0} groupes d'images se ressemblent ({1} en trop) : chacun doit rester dans une seule partie.",
+    ),
+    ("PROBLEM_FILES", "{0} of {1} files cannot be learnt from.", "{0} fichiers sur {1} sont inutilisables."),
+    ("UNLABELLED", "{0} of {1} images have no label.", "{0} images sur {1} n'ont pas d'étiquette."),
+    (
+        "NO_PATIENTS",
+        "No patient is known: near-duplicates have to stand in for patients when it is split.",
+        "Aucun patient connu : les quasi-doublons doivent en tenir lieu lors de la répartition.",
+    ),
+    ("MIXED_MODALITIES", "{0} modalities are mixed: {names}.", "{0} modalités mélangées : {names}."),
+    (
+        "MIXED_SIZES",
+        "Sizes differ much: large images (95 %) have {0} times the pixels of small ones (5 %).",
+        f"Dimensions très inégales : les grandes images (95{NARROW}%) ont {{0}} fois les pixels des petites "
+        f"(5{NARROW}%).",
+    ),
+    (
+        "SHARE_ALIKE_CLASH",
+        "Licences that do not go together in one set: {licences} ({sources}).",
+        "Licences incompatibles dans un même jeu : {licences} ({sources}).",
+    ),
+    (
+        "UNKNOWN_LICENCE",
+        "No licence that is known: {sources}. Ask its owners before it is used or passed on.",
+        "Licence inconnue : {sources}. Demander aux auteurs avant tout usage ou partage.",
+    ),
+    (
+        "RESTRICTED",
+        "Only for those who signed or registered: {sources} ({licences}).",
+        "Réservé aux signataires ou inscrits : {sources} ({licences}).",
+    ),
+    (
+        "NO_DERIVATIVES",
+        "Changed copies may not be passed on: {sources} ({licences}).",
+        "Copies modifiées non diffusables : {sources} ({licences}).",
+    ),
+    (
+        "NON_COMMERCIAL",
+        "Not for commercial use: {sources} ({licences}).",
+        "Pas d'usage commercial : {sources} ({licences}).",
+    ),
+    (
+        "SHARE_ALIKE",
+        "What is made of it must keep the licence: {sources} ({licences}).",
+        "Ce qui en dérive doit garder la licence : {sources} ({licences}).",
+    ),
+    ("NO_CITATION", "How to cite it is not on record: {sources}.", "Citation inconnue : {sources}."),
+)
+
+
+class DatasetWords(Words):
+    """The words of a dataset's statistics in one language, and its numbers."""
+
+    def __init__(self, language: str) -> None:
+        super().__init__(language, TABLE)
+
+    def count(self, value: float) -> str:
+        """A whole number with thousands parted."""
+        return f"{value:,.0f}".replace(",", NARROW if self.language == "fr" else ",")
+
+    def figure(self, value: float | None, digits: int = 3) -> str:
+        """A number of at most so many significant digits; a dash for none."""
+        if value is None:
+            return "–"
+        if value == int(value) or abs(value) >= 10**digits:
+            return self.count(value)
+        text = f"{value:.{digits}g}"
+        return text.replace(".", ",") if self.language == "fr" else text
+
+    def interval(self, value: float, low: float, high: float) -> str:
+        """A share with its interval."""
+        to = "à" if self.language == "fr" else "to"
+        text = f"{value:.2f} ({low:.2f} {to} {high:.2f})"
+        return text.replace(".", ",") if self.language == "fr" else text
