@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from itertools import groupby
+from pathlib import Path
 
 from irmsia.app import dataset_plots as plots
 from irmsia.app.dataset_summary import TextTable, summarise, tell_condition, tell_remark
@@ -49,13 +50,14 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class DatasetReport:
-    """What a page shows: the dataset of that ``name``, ``revision`` and ``state`` in every respect."""
+    """What a page shows: the dataset of that ``name``, ``revision`` and ``state``, whose files lie below ``root``."""
 
     name: str
     revision: int
     state: str
     records: Sequence[Record]
     figures: DatasetStatistics
+    root: Path
     probe: SourceProbe | None = None
     citations: Citations | None = None
     sheet: Sheet = Sheet()

@@ -61,9 +61,9 @@ def scatter(points: Sequence[tuple[float, float, int, int]], x_label: str, y_lab
     axes = _Axes((0, max(x for x, *_ in points) * 1.05), (0, max(y for _, y, *_ in points) * 1.05))
     marks = axes.draw(x_label, y_label)
     for x, y, count, number in sorted(points, key=lambda point: -point[2]):
-        radius = 2.2 + 1.1 * math.log2(count)
+        radius = min(2.2 + 1.1 * math.log2(count), 11)
         marks.append(
-            f'<circle class="{colour(number)} dot" cx="{axes.x(x):.1f}" cy="{axes.y(y):.1f}" r="{min(radius, 11):.1f}"/>'
+            f'<circle class="{colour(number)} dot" cx="{axes.x(x):.1f}" cy="{axes.y(y):.1f}" r="{radius:.1f}"/>'
         )
     return _svg(_HEIGHT, marks, about)
 

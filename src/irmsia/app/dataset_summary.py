@@ -46,7 +46,7 @@ def summarise(figures: DatasetStatistics, words: DatasetWords, probe: SourceProb
             _patients(figures, words),
             _kinds(figures, words),
             _duplicates(figures, words),
-            _probe(probe, words),
+            *(() if probe is None else (probe_table(probe, words),)),
             _counted("problems", "code", figures.problems, words),
             _counted("missing", "field", figures.missing, words),
         )
@@ -203,8 +203,9 @@ def _duplicates(figures: DatasetStatistics, words: DatasetWords) -> TextTable:
     return TextTable("duplicates", titles, tuple(rows))
 
 
-def _probe(probe: SourceProbe | None, words: DatasetWords) -> TextTable:
-    if probe is None or not (probe.shortcuts or probe.trivial):
+def probe_table(probe: SourceProbe, words: DatasetWords) -> TextTable:
+    """What the source probe found."""
+    if not (probe.shortcuts or probe.trivial):
         return TextTable("probe", (), ())
     rows = []
     for row in probe.shortcuts:

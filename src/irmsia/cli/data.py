@@ -16,3 +16,5 @@ data_catalogue.register(app)
 from irmsia.cli import data_scan
 data_scan.register(app)
 data_split.register(app)
+from irmsia.cli import data_stats
+data_stats.register(app)

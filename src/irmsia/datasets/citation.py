@@ -20,7 +20,7 @@ _YEAR = re.compile(r"\b((?:19|20)\d{2})\b")
 _BRACED_YEAR = re.compile(r"\(((?:19|20)\d{2})[a-z]?\)")
 _ADDRESS = re.compile(r"https?://\S+|\b10\.\d{4,9}/\S+")
 _LONGEST = 4000
-_MOST_DEPTH = 16
+MOST_DEPTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def to_bibtex(citations: Citations) -> str:
 def _parts(name: str, about: Mapping[str, Any], depth: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The datasets that a dataset was merged from, to the last; itself where it was not merged."""
     merged = about.get("merged_from")
-    if not isinstance(merged, list) or depth > _MOST_DEPTH:
+    if not isinstance(merged, list) or depth > MOST_DEPTH:
         yield name, about
         return
     for part in merged:

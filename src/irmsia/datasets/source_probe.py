@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from irmsia.datasets.look_alikes import find_look_alikes
 from irmsia.datasets.record import Record, Told
 from irmsia.datasets.trivial import cross_validate, make_features
+from irmsia.errors import InvalidRequestError
 
 CONFOUNDED_GAIN = 0.20
 """A property confounds where the lower bound of its rule's gain over chance is above this; a gain of 1 is perfect.
@@ -164,6 +165,17 @@ def probe_source(
 def to_json(probe: SourceProbe) -> dict[str, Any]:
     """As a JSON object, as it stands in the note of a revision."""
     return asdict(probe)
+
+
+def check_accepted(probe: SourceProbe, *, accepted: bool) -> None:
+    """Training asks this before it begins.
+
+    Raises:
+        InvalidRequestError: the label can be told from the source, and nobody accepted that.
+    """
+    if probe.is_confounded and not accepted:
+        why = "; ".join(probe.reasons)
+        raise InvalidRequestError(f"the label can be predicted from the source ({why}); --accept-confounding goes on")
 
 
 def group_numbers(records: Sequence[Record]) -> Integers:

@@ -40,6 +40,20 @@ def make_features(
     return tuple(known), np.array(list(known.values()), np.float64).reshape(len(known), len(records)).T
 
 
+def border_features(grey: NDArray[np.uint8]) -> dict[str, float]:
+    """What the outermost tenth of a picture (H, W) looks like, by name: where texts, frames and black edges lie."""
+    rows, columns = (max(1, side // 10) for side in grey.shape)
+    inner = np.zeros(grey.shape, bool)
+    inner[rows:-rows, columns:-columns] = True
+    border = grey[~inner].astype(np.float64) / 255
+    return {
+        "border brightness": float(border.mean()),
+        "border contrast": float(border.std()),
+        "black border": float((border < 0.02).mean()),
+        "white border": float((border > 0.98).mean()),
+    }
+
+
 def cross_validate(features: Floats, classes: Integers, groups: Integers, *, seed: int) -> Integers | None:
     """The class that a model tells for each record which learnt from none of the record's group.
 

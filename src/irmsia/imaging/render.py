@@ -95,6 +95,30 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     return encoded.tobytes()
 
 
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 80) -> bytes:
+    """JPEG bytes of uint8 (rows, columns) or RGB (rows, columns, 3): for thumbnails, never for measuring.
+
+    Raises:
+        InvalidRequestError: another type or shape, or no pixels.
+    """
+    if pixels.dtype != np.uint8 or not pixels.size or (pixels.ndim != 2 and pixels.shape[2:] != (3,)):
+        raise InvalidRequestError("a JPEG is made of uint8 grey or RGB pixels")
+    ordered = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., ::-1])
+    done, encoded = cv2.imencode(".jpg", ordered, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise InvalidRequestError("the picture cannot be written as JPEG")
+    return encoded.tobytes()
+
+
+def shrink(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """A picture with at most ``longest`` pixels on its long side; it is never enlarged."""
+    by = max(pixels.shape[:2]) / longest
+    if by <= 1.0:
+        return pixels
+    rows, columns = (max(1, round(side / by)) for side in pixels.shape[:2])
+    return np.asarray(cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def shrink_png(png: bytes, longest: int) -> bytes:
     """The picture of ``png`` with at most ``longest`` pixels on its long side, as PNG; it is never enlarged.
 
@@ -107,11 +131,7 @@ def shrink_png(png: bytes, longest: int) -> bytes:
     pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     if pixels is None:
         raise InvalidRequestError("the picture is no PNG that can be read")
-    shrink = max(pixels.shape[:2]) / longest
-    if shrink > 1.0:
-        rows, columns = (max(1, round(side / shrink)) for side in pixels.shape[:2])
-        pixels = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
-    return encode_png(np.asarray(pixels[..., ::-1], np.uint8))
+    return encode_png(shrink(np.asarray(pixels[..., ::-1], np.uint8), longest))
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
