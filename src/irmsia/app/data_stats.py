@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +18,7 @@ from irmsia.app.compose import open_pool
 from irmsia.app.dataset_page import DatasetReport, Picture, Sheet, make_page, make_review_page
 from irmsia.app.datasets import open_catalogue
 from irmsia.app.ordered import run_ordered
-from irmsia.datasets import citation, label_map, source_probe, statistics
+from irmsia.datasets import citation, label_map, review, source_probe, statistics
 from irmsia.datasets import merge as merging
 from irmsia.datasets.catalogue import Catalogue
 from irmsia.datasets.citation import Citations
@@ -121,7 +119,7 @@ def write_review(
     pixels = list(read_pictures(settings, report.root, drawn, tick))
     verdicts = out.with_suffix(".csv")
     with _written():
-        if not durable.create_bytes(verdicts, _verdicts(drawn), mode=0o644):
+        if not durable.create_bytes(verdicts, review.write_list(drawn), mode=0o644):
             raise InvalidRequestError("a list of verdicts is there already; name another file, or move it away")
         if out.suffix.lower() == PNG:
             captions = [f"{number} {record.label}" for number, record in enumerate(drawn, 1)]
@@ -136,6 +134,17 @@ def write_review(
             sheet = Sheet(tuple(shown), len(labelled), seed)
             durable.write_parts(out, make_review_page(report.name, sheet, verdicts.name, language))
     return verdicts
+
+
+def measure_review(report: DatasetReport, verdicts: Path) -> review.Review:
+    """What a filled list of `write_review` says of a dataset's labels.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InvalidRequestError: it is no such list.
+    """
+    given = review.read_list(_read(verdicts, review.MOST_BYTES, "list of verdicts"))
+    return review.measure_review(given, report.records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +173,7 @@ def merge_datasets(
         DatasetNotFoundError: one of ``names`` is not there.
         InvalidRequestError: fewer than two, a malformed or taken name, a wrong label map, roots on different drives.
     """
-    labels = None if map_file is None else label_map.read_label_map(_read_map(map_file))
+    labels = None if map_file is None else label_map.read_label_map(_read(map_file, label_map.MOST_BYTES, "label map"))
     with open_catalogue(settings) as catalogue:
         ingredients = [_ingredient(catalogue, name) for name in names]
         merged = merging.merge(ingredients, labels=labels, copies=copies)
@@ -306,22 +315,15 @@ def _merge_note(merged: merging.Merged) -> dict[str, Any]:
     }
 
 
-def _read_map(path: Path) -> bytes:
+def _read(path: Path, most: int, what: str) -> bytes:
+    """A file of a person, at most one byte more than ``most``."""
     try:
         with path.open("rb") as file:
-            return file.read(label_map.MOST_BYTES + 1)
+            return file.read(most + 1)
     except FileNotFoundError:
-        raise NotFoundError("there is no such label map") from None
+        raise NotFoundError(f"there is no such {what}") from None
     except OSError as error:
-        raise from_system(error, "the label map cannot be read", InvalidRequestError) from None
-
-
-def _verdicts(records: Sequence[Record]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("number", "path", "label", "verdict", "correct_label", "comment"))
-    writer.writerows((number, record.path, record.label, "", "", "") for number, record in enumerate(records, 1))
-    return text.getvalue().encode("utf-8")
+        raise from_system(error, f"the {what} cannot be read", InvalidRequestError) from None
 
 
 def _check_out(out: Path, kinds: Sequence[str], language: str, pictures: int) -> None:

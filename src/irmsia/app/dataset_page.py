@@ -75,8 +75,8 @@ def make_review_page(name: str, sheet: Sheet, list_name: str, language: str) -> 
     note = words["review_note"].format(len(sheet.pictures), words.count(sheet.total), sheet.seed, list_name)
 
     def pieces() -> Iterator[str]:
-        yield _begin(f"{words['review']}: {name}", words)
-        yield f"<header>\n<h1>{_text(words['review'])}: <bdi>{_text(name)}</bdi></h1>\n"
+        yield _begin(words["review"].format(name), words)
+        yield f"<header>\n<h1>{_text(words['review'].format(name))}</h1>\n"
         yield f'<p class="disclaimer">{_text(words["disclaimer"])}</p>\n<p>{_text(note)}</p>\n</header>\n'
         yield from _pictures(sheet.pictures, words, large=True)
         yield "</body>\n</html>\n"
@@ -96,7 +96,7 @@ class _Page:
     def pieces(self) -> Iterator[str]:
         """The page from top to bottom."""
         words = self._words
-        yield _begin(f"{words['title']}: {self._report.name}", words)
+        yield _begin(words["title"].format(self._report.name), words)
         yield from self._head()
         yield from self._section("classes", self._class_plot())
         yield from self._section("split", self._split_plot())
@@ -126,7 +126,7 @@ class _Page:
             ),
             f"<b>{_text(size)}</b>",
         ]
-        yield f"<header>\n<h1>{_text(words['title'])}: <bdi>{_text(report.name)}</bdi></h1>\n"
+        yield f"<header>\n<h1>{_text(words['title'].format(report.name))}</h1>\n"
         yield f'<p class="disclaimer">{_text(words["disclaimer"])}</p>\n'
         yield f'<p class="dim">{words["revision"]} {report.revision}, {words["state"]} '
         yield f"<code>{_text(report.state[:16])}</code></p>\n"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from irmsia.app.printable import printable
@@ -60,8 +61,11 @@ def scatter(points: Sequence[tuple[float, float, int, int]], x_label: str, y_lab
         return ""
     axes = _Axes((0, max(x for x, *_ in points) * 1.05), (0, max(y for _, y, *_ in points) * 1.05))
     marks = axes.draw(x_label, y_label)
+    seen: Counter[tuple[float, float]] = Counter()
     for x, y, count, number in sorted(points, key=lambda point: -point[2]):
-        radius = min(2.2 + 1.1 * math.log2(count), 11)
+        # Classes at one place stay visible: each later one is a smaller disc on the earlier ones.
+        radius = min(2.2 + 1.1 * math.log2(count), 11) * 0.8 ** seen[x, y]
+        seen[x, y] += 1
         marks.append(
             f'<circle class="{colour(number)} dot" cx="{axes.x(x):.1f}" cy="{axes.y(y):.1f}" r="{radius:.1f}"/>'
         )

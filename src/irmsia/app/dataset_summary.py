@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from irmsia.app.dataset_words import DatasetWords
 from irmsia.datasets.citation import Condition
 from irmsia.datasets.figures import Count, DatasetStatistics, Remark, Spread
+from irmsia.datasets.review import Review
 from irmsia.datasets.source_probe import SourceProbe
 
 MOST_ROWS = 40
@@ -176,9 +177,9 @@ def _kinds(figures: DatasetStatistics, words: DatasetWords) -> TextTable:
 
 
 def _listed(counts: Sequence[Count], words: DatasetWords) -> str:
-    """``JPEG 3,000, PNG 12``, the first five."""
+    """``JPEG (3,000), PNG (12)``, the first five."""
     shown = [
-        f"{words['unknown'] if row.name is None else row.name} {words.count(row.images)}" for row in counts[:_SHOWN]
+        f"{words['unknown'] if row.name is None else row.name} ({words.count(row.images)})" for row in counts[:_SHOWN]
     ]
     return ", ".join([*shown, *_capped(len(counts), words, _SHOWN)])
 
@@ -210,18 +211,44 @@ def probe_table(probe: SourceProbe, words: DatasetWords) -> TextTable:
     rows = []
     for row in probe.shortcuts:
         told = words.interval(row.accuracy.value, row.accuracy.low, row.accuracy.high)
-        chance = words.figure(1 / probe.labels, 2)
+        chance = words.share(1 / probe.labels)
         rows.append((words["target_label"], words[_PROPERTIES.get(row.name, row.name)], told, chance))
     for trivial in probe.trivial:
         accuracy = trivial.accuracy
         told = words.interval(accuracy.value, accuracy.low, accuracy.high)
-        rows.append((_target(trivial.target, words), words["trivial"], told, words.figure(trivial.chance, 2)))
+        rows.append((_target(trivial.target, words), words["trivial"], told, words.share(trivial.chance)))
     titles = tuple(words[key] for key in ("probe_target", "probe_known", "balanced", "chance"))
-    verdict = [words["confounded" if probe.is_confounded else "not_confounded"]] if probe.sources > 1 else []
-    return TextTable("probe", titles, tuple(rows), texts=2, notes=(*verdict, words["probe_note"]))
+    return TextTable("probe", titles, tuple(rows), texts=2, notes=(*_verdict(probe, words), words["probe_note"]))
+
+
+def _verdict(probe: SourceProbe, words: DatasetWords) -> Iterator[str]:
+    """What the figures come to, where there are several sources."""
+    if probe.sources < 2:
+        return
+    yield words["confounded" if probe.is_confounded else "not_confounded"]
+    if probe.one_source_labels:
+        yield words["alone"].format(len(probe.one_source_labels), probe.labels)
+    for row in probe.shortcuts:
+        if row.name == "source":
+            yield words["explains"].format(words["source"], words.percent(row.explained))
 
 
 _PROPERTIES = {"data type": "dtype"}
+
+
+def review_table(found: Review, words: DatasetWords) -> TextTable:
+    """What a check by hand found, label by label."""
+    rows = tuple(
+        (
+            words["all_classes"] if row.label is None else row.label,
+            *(words.count(number) for number in (row.checked, row.wrong, row.unsure)),
+            "–" if row.share is None else words.interval(row.share, row.low, row.high),
+        )
+        for row in found.rows
+    )
+    titles = tuple(words[key] for key in ("class", "checked", "wrong", "unsure", "wrong_share"))
+    told = (("open_verdicts", found.open), ("outdated_verdicts", found.outdated))
+    return TextTable("quality", titles, rows, notes=tuple(words[key].format(number) for key, number in told if number))
 
 
 def _target(target: str, words: DatasetWords) -> str:

@@ -8,7 +8,7 @@ from irmsia.app.words import Table, Words
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 
 TABLE: Table = (
-    ("title", "Dataset report", "Rapport sur le jeu de données"),
+    ("title", "Dataset report: {0}", f"Rapport sur le jeu de données{NARROW}: {{0}}"),
     ("disclaimer", DISCLAIMER, "Pour la recherche uniquement. N'est pas un dispositif médical."),
     ("dataset", "Dataset", "Jeu de données"),
     ("revision", "revision", "révision"),
@@ -102,7 +102,7 @@ TABLE: Table = (
     ("label", "label", "étiquette"),
     ("patient", "patient", "patient"),
     ("size", "size", "dimensions"),
-    ("spacing", "spacing", "pas"),
+    ("spacing", "spacing (mm)", "pas (mm)"),
     ("hashes", "perceptual hashes", "empreintes visuelles"),
     ("pixel digest", "pixel digest", "empreinte des pixels"),
     ("probe", "Can the label be told without the lesion?", "L'étiquette se devine-t-elle sans la lésion ?"),
@@ -117,6 +117,16 @@ TABLE: Table = (
     ("target_within", "label within {0}", "étiquette dans {0}"),
     ("confounded", "The label can be predicted from the source.", "L'étiquette se prédit à partir de la source."),
     ("not_confounded", "The source does not tell the label.", "La source ne révèle pas l'étiquette."),
+    (
+        "alone",
+        "Labels that come from one source alone: {0} of {1}.",
+        "Étiquettes provenant d'une seule source : {0} sur {1}.",
+    ),
+    (
+        "explains",
+        "The {0} explains {1} of what there is to know of the label (entropy).",
+        "La {0} explique {1} de ce qu'il y a à savoir de l'étiquette (entropie).",
+    ),
     (
         "probe_note",
         "95 % intervals by bootstrap over patients. A model trained here may learn what this table names instead of "
@@ -135,7 +145,15 @@ TABLE: Table = (
     ("references", "References and licences", "Références et licences"),
     ("no_reference", "no reference on record", "aucune référence connue"),
     ("no_licence", "licence unknown", "licence inconnue"),
-    ("review", "Sample to check by hand", "Échantillon à vérifier à la main"),
+    ("review", "Sample to check by hand: {0}", f"Échantillon à vérifier à la main{NARROW}: {{0}}"),
+    ("quality", "Labels checked by hand", "Étiquettes vérifiées à la main"),
+    ("checked", "Checked", "Vérifiées"),
+    ("wrong", "Wrong", "Fausses"),
+    ("unsure", "Unsure", "Incertaines"),
+    ("wrong_share", "Share wrong", "Part de fausses"),
+    ("all_classes", "(all, by share)", "(toutes, selon leur part)"),
+    ("open_verdicts", "Without a verdict: {0}.", "Sans verdict : {0}."),
+    ("outdated_verdicts", "Outdated (file or label changed): {0}.", "Périmés (fichier ou étiquette changé) : {0}."),
     (
         "review_note",
         "{0} of {1} labelled images, drawn class by class with seed {2}. Write the verdicts into the list beside this "
@@ -143,38 +161,46 @@ TABLE: Table = (
         "{0} images étiquetées sur {1}, tirées classe par classe (graine {2}). Écrivez les verdicts dans la liste à "
         "côté de cette page, {3} : right, wrong ou unsure.",
     ),
-    ("EMPTY", "No image of it can be learnt from ({0} files).", "Aucune image utilisable ({0} fichiers)."),
+    (
+        "EMPTY",
+        "No image that can be learnt from ({0} files).",
+        "Aucune image utilisable ({0} fichiers).",
+    ),
     (
         "PART_LEAK",
-        "The split leaks: {0} patients and {1} groups of equal pixels stand in several parts.",
-        "La répartition fuit : {0} patients et {1} groupes de pixels identiques se trouvent dans plusieurs parties.",
+        "The split leaks. Patients in several parts: {0}; groups of equal pixels in several parts: {1}.",
+        "La répartition fuit. Patients dans plusieurs parties : {0} ; groupes de pixels identiques : {1}.",
     ),
     (
         "CONTRADICTION_SAME_FILE",
-        "{0} of {1} groups of equal files stand under several labels.",
-        "{0} groupes de fichiers identiques sur {1} portent plusieurs étiquettes.",
+        "Equal files under several labels: {0} of {1} groups.",
+        "Fichiers identiques sous plusieurs étiquettes : {0} groupe(s) sur {1}.",
     ),
     (
         "CONTRADICTION_SAME_PIXELS",
-        "{0} of {1} groups of equal pictures stand under several labels.",
-        "{0} groupes d'images identiques sur {1} portent plusieurs étiquettes.",
+        "Equal pictures under several labels: {0} of {1} groups.",
+        "Images identiques sous plusieurs étiquettes : {0} groupe(s) sur {1}.",
     ),
     (
         "CONTRADICTION_LOOKS_SAME",
-        "{0} of {1} groups of pictures that look alike stand under several labels.",
-        "{0} groupes d'images semblables sur {1} portent plusieurs étiquettes.",
+        "Pictures that look alike under several labels: {0} of {1} groups.",
+        "Images semblables sous plusieurs étiquettes : {0} groupe(s) sur {1}.",
     ),
     (
         "CONTRADICTION_MASK",
-        "{0} of {1} labels contradict the lesion mask.",
-        "{0} étiquettes sur {1} contredisent le masque de lésion.",
+        "Labels that contradict the lesion mask: {0} of {1}.",
+        "Étiquettes en contradiction avec le masque de lésion : {0} sur {1}.",
     ),
     (
         "CONTRADICTION_FOLDER",
-        "{0} of {1} labels contradict the name of the folder.",
-        "{0} étiquettes sur {1} contredisent le nom du dossier.",
+        "Labels that contradict the folder's name: {0} of {1}.",
+        "Étiquettes en contradiction avec le nom du dossier : {0} sur {1}.",
     ),
-    ("ONE_CLASS", "All {0} labelled images are of one class: {names}.", "Une seule classe ({0} images) : {names}."),
+    (
+        "ONE_CLASS",
+        "One class alone: {names} ({0} images).",
+        "Une seule classe : {names} ({0} images).",
+    ),
     (
         "IMBALANCE",
         "Classes are unbalanced: {names0} has {0} times the images of {names1}.",
@@ -182,27 +208,39 @@ TABLE: Table = (
     ),
     (
         "SCARCE_CLASS",
-        "Class {names} has only {0} patients or images without a patient: its figures will be uncertain.",
-        "La classe {names} n'a que {0} patients ou images sans patient : ses chiffres seront incertains.",
+        "Few patients (or images without one) in class {names}: {0}. Figures will be uncertain.",
+        "Peu de patients (ou d'images sans patient) dans la classe {names} : {0}. Chiffres incertains.",
     ),
     (
         "DUPLICATE_PIXELS",
-        "{0} images repeat the pixels of another one.",
-        "{0} images répètent les pixels d'une autre.",
+        "Images that repeat the pixels of another one: {0}.",
+        "Images répétant les pixels d'une autre : {0}.",
     ),
     (
         "LOOK_ALIKES",
-        "{0} groups of pictures look alike ({1} extra images): keep each in one part of a split.",
-        "{0} groupes d'images se ressemblent ({1} en trop) : chacun doit rester dans une seule partie.",
+        "Groups of pictures that look alike: {0} ({1} extra images). Keep each in one part.",
+        "Groupes d'images semblables : {0} ({1} en trop). Chacun doit rester dans une seule partie.",
     ),
-    ("PROBLEM_FILES", "{0} of {1} files cannot be learnt from.", "{0} fichiers sur {1} sont inutilisables."),
-    ("UNLABELLED", "{0} of {1} images have no label.", "{0} images sur {1} n'ont pas d'étiquette."),
+    (
+        "PROBLEM_FILES",
+        "Files that cannot be learnt from: {0} of {1}.",
+        "Fichiers inutilisables : {0} sur {1}.",
+    ),
+    (
+        "UNLABELLED",
+        "Images without a label: {0} of {1}.",
+        "Images sans étiquette : {0} sur {1}.",
+    ),
     (
         "NO_PATIENTS",
         "No patient is known: near-duplicates have to stand in for patients when it is split.",
         "Aucun patient connu : les quasi-doublons doivent en tenir lieu lors de la répartition.",
     ),
-    ("MIXED_MODALITIES", "{0} modalities are mixed: {names}.", "{0} modalités mélangées : {names}."),
+    (
+        "MIXED_MODALITIES",
+        "Mixed modalities: {names}.",
+        "Modalités mélangées : {names}.",
+    ),
     (
         "MIXED_SIZES",
         "Sizes differ much: large images (95 %) have {0} times the pixels of small ones (5 %).",
@@ -262,8 +300,12 @@ class DatasetWords(Words):
         text = f"{value:.{digits}g}"
         return text.replace(".", ",") if self.language == "fr" else text
 
+    def share(self, value: float) -> str:
+        """A number 0..1 with two decimals."""
+        text = f"{value:.2f}"
+        return text.replace(".", ",") if self.language == "fr" else text
+
     def interval(self, value: float, low: float, high: float) -> str:
         """A share with its interval."""
         to = "à" if self.language == "fr" else "to"
-        text = f"{value:.2f} ({low:.2f} {to} {high:.2f})"
-        return text.replace(".", ",") if self.language == "fr" else text
+        return f"{self.share(value)} ({self.share(low)} {to} {self.share(high)})"

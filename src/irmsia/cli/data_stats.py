@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from irmsia.app.dataset_summary import TextTable
     from irmsia.app.dataset_words import DatasetWords
     from irmsia.datasets.citation import Citations, Reference
+    from irmsia.datasets.review import Review
     from irmsia.datasets.source_probe import SourceProbe
 
 STATS_EXAMPLE = """Examples:
@@ -96,6 +97,10 @@ def stats(
         int, typer.Option("--sample", min=0, metavar="N", help="Draw N labelled images to check by hand, into --out.")
     ] = 0,
     pictures: Annotated[int, typer.Option("--pictures", min=0, help="Images of the page's contact sheet.")] = 48,
+    reviewed: Annotated[
+        Path | None,
+        typer.Option("--reviewed", metavar="FILE", help="A filled list of verdicts: how many labels are wrong."),
+    ] = None,
     language: Language = LanguageName.EN,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -103,10 +108,11 @@ def stats(
     """Show what a dataset holds: classes, sizes, intensities, patients, duplicates, labels that contradict each other.
 
     [bold]--out FILE.html[/bold] writes all of it as one page with plots and a contact sheet. With
-    [bold]--sample N[/bold] the file shows N images to check by hand, and a list for the verdicts lies beside it.
+    [bold]--sample N[/bold] the file shows N images to check by hand, and a list for the verdicts lies beside it;
+    [bold]--reviewed[/bold] tells what the filled list says of the labels.
     """
     from irmsia.app.configure import read_settings
-    from irmsia.app.data_stats import describe_dataset, write_page, write_review
+    from irmsia.app.data_stats import describe_dataset, measure_review, write_page, write_review
     from irmsia.cli.meter import Meter
     from irmsia.datasets.source_probe import to_json as probe_to_json
     from irmsia.datasets.statistics import to_json
@@ -115,6 +121,9 @@ def stats(
         raise typer.BadParameter("--sample needs --out FILE.html or FILE.png")
     settings = read_settings()
     report = describe_dataset(settings, name, seed=seed)
+    if reviewed is not None:
+        _print_review(measure_review(report, reviewed), language, as_json=as_json)
+        return
     if as_json:
         told = None if report.probe is None else probe_to_json(report.probe)
         head = {"name": report.name, "revision": report.revision, "state": report.state}
@@ -234,6 +243,19 @@ def _print_report(report: DatasetReport, language: str) -> None:
     _print_attention(sentences, words)
     for table in summarise(figures, words, report.probe):
         _print_table(table, words)
+
+
+def _print_review(found: Review, language: str, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from irmsia.app.dataset_summary import review_table
+    from irmsia.app.dataset_words import DatasetWords
+
+    if as_json:
+        print_json(asdict(found))
+    else:
+        words = DatasetWords(language)
+        _print_table(review_table(found, words), words)
 
 
 def _print_probe(found: SourceProbe, language: str) -> None:

@@ -199,29 +199,38 @@ def _reference(
     )
 
 
-def _conditions(references: Sequence[Reference]) -> Iterator[Condition]:
+_TERMS = (
+    (ConditionCode.RESTRICTED, "restricted", True),
+    (ConditionCode.NO_DERIVATIVES, "derivatives", False),
+    (ConditionCode.NON_COMMERCIAL, "commercial", False),
+    (ConditionCode.SHARE_ALIKE, "share_alike", True),
+)
+
+
+def _conditions(references: Sequence[Reference]) -> list[Condition]:
     """In the order of `ConditionCode`."""
-    found = list(_clashes(references))
-    for code, applies in (
-        (ConditionCode.RESTRICTED, lambda licence: licence.restricted is True),
-        (ConditionCode.NO_DERIVATIVES, lambda licence: licence.derivatives is False),
-        (ConditionCode.NON_COMMERCIAL, lambda licence: licence.commercial is False),
-        (ConditionCode.SHARE_ALIKE, lambda licence: licence.share_alike is True),
-    ):
-        rows = [(row.source, licence.spdx) for row in references for licence in row.licences if applies(licence)]
-        if rows:
-            found.append(Condition(code, *(_distinct(column) for column in zip(*rows, strict=True))))
-    unknown = [row for row in references if not row.licences or not all(licence.is_known for licence in row.licences)]
-    if unknown:
-        told = _distinct(licence.told for row in unknown for licence in row.licences if not licence.is_known)
-        found.append(Condition(ConditionCode.UNKNOWN_LICENCE, _distinct(row.source for row in unknown), told))
-    silent = [
-        row for row in references if not row.citation and any(lic.attribution is not False for lic in row.licences)
-    ]
-    if silent:
-        found.append(Condition(ConditionCode.NO_CITATION, _distinct(row.source for row in silent)))
     order = list(ConditionCode)
-    yield from sorted(found, key=lambda row: order.index(row.code))
+    found = [*_clashes(references), *_terms(references), *_gaps(references)]
+    return sorted(found, key=lambda row: order.index(row.code))
+
+
+def _terms(references: Sequence[Reference]) -> Iterator[Condition]:
+    """What single licences ask for."""
+    for code, term, value in _TERMS:
+        rows = [(row.source, it.spdx) for row in references for it in row.licences if getattr(it, term) is value]
+        if rows:
+            yield Condition(code, _distinct(source for source, _ in rows), _distinct(spdx for _, spdx in rows))
+
+
+def _gaps(references: Sequence[Reference]) -> Iterator[Condition]:
+    """What nobody said."""
+    unknown = [row for row in references if not row.licences or not all(it.is_known for it in row.licences)]
+    if unknown:
+        told = _distinct(it.told for row in unknown for it in row.licences if not it.is_known)
+        yield Condition(ConditionCode.UNKNOWN_LICENCE, _distinct(row.source for row in unknown), told)
+    owed = [row for row in references if not row.citation and any(it.attribution is not False for it in row.licences)]
+    if owed:
+        yield Condition(ConditionCode.NO_CITATION, _distinct(row.source for row in owed))
 
 
 def _clashes(references: Sequence[Reference]) -> Iterator[Condition]:

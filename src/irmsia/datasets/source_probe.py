@@ -290,7 +290,7 @@ def _entropy(shares: NDArray[np.float64]) -> NDArray[np.float64]:
 def _within_label(tables: NDArray[np.float64]) -> NDArray[np.float64]:
     """Share of each value within a label: what a rule gains for balanced accuracy by naming the label there."""
     totals = tables.sum(axis=1, keepdims=True)
-    return np.divide(tables, totals, out=np.zeros_like(tables), where=totals > 0)
+    return np.asarray(np.divide(tables, totals, out=np.zeros_like(tables), where=totals > 0))
 
 
 def _rule_accuracy(tables: NDArray[np.float64]) -> NDArray[np.float64]:
