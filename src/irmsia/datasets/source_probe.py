@@ -137,7 +137,8 @@ def probe_source(
     Args:
         records: of one dataset; unlabelled and invalid ones are left out.
         seed: of the folds and of the bootstrap.
-        extra: further trivial features by path and name, such as brightness of the borders, for all or some files.
+        extra: further trivial features by path and name, such as brightness of the borders. Where it is given, trivial
+            features are tried on its files alone: who has them and who has not would else tell the label.
     """
     chosen = [record for record in records if record.label is not None and record.is_valid]
     groups = group_numbers(chosen)
@@ -345,6 +346,9 @@ def _trivial(
     records: Sequence[Record], groups: Integers, *, seed: int, extra: Mapping[str, Mapping[str, float]]
 ) -> tuple[TrivialProbe, ...]:
     """Label from trivial features, source from them, and the label within each source that has two or more."""
+    if extra:
+        kept = [place for place, record in enumerate(records) if record.path in extra]
+        records, groups = [records[place] for place in kept], groups[kept]
     words = {"label": [record.label or "" for record in records], "source": [record.source for record in records]}
     everyone = list(range(len(records)))
     asked = [("label", "label", everyone), ("source", "source", everyone)]
