@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from irmsia.datasets.citation import Citations, ConditionCode, cite, to_bibtex, to_json
 from irmsia.datasets.licences import find_licence, find_licences
 
-PAPER = "Al-Dhabyani et al.: Dataset of breast ultrasound images, Data in Brief 28 (2020) 104863, doi:10.1016/j.dib.2019.104863."
+PAPER = "Al-Dhabyani et al.: Dataset of breast ultrasound images, 28 (2020) 104863, doi:10.1016/j.dib.2019.104863."
 
 
 def _merged(*parts: tuple[str, dict[str, Any]]) -> Citations:
@@ -155,8 +155,12 @@ def test_bibtex_holds_whatever_is_written_in_it() -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["merged_from", "name", "about", "receipts", "licence", "x"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["merged_from", "name", "about", "receipts", "licence", "x"]), inner, max_size=4
+        )
+    ),
     max_leaves=12,
 )
 

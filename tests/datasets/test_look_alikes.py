@@ -73,7 +73,9 @@ def test_a_crowd_of_close_hashes_ends_in_time() -> None:
     order = random.Random(0)
     plain = make_record()
     crowd = [
-        replace(plain, path=str(number), perceptual_hash=f"{order.getrandbits(12):016x}", difference_hash=f"{number:064x}")
+        replace(
+            plain, path=str(number), perceptual_hash=f"{order.getrandbits(12):016x}", difference_hash=f"{number:064x}"
+        )
         for number in range(50_000)
     ]
     begun = time.monotonic()

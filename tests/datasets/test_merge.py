@@ -54,12 +54,15 @@ def test_a_source_of_a_merged_set_stays() -> None:
 
 def test_labels_are_unified_by_table_and_map() -> None:
     """`NORMAL`, `notumor` and `healthy` become one class; a map wins over the table; what changed is counted."""
-    labels = LabelMap((LabelRow("b", "GLIOMA", "tumor", 2), LabelRow("*", "mass", "tumor", 3), LabelRow("x", "y", "z", 4)))
+    labels = LabelMap(
+        (LabelRow("b", "GLIOMA", "tumor", 2), LabelRow("*", "mass", "tumor", 3), LabelRow("x", "y", "z", 4))
+    )
     one = [make_record(label=label) for label in ("NORMAL", "mass", "Effusion")]
     two = [make_record(label=label) for label in ("no_tumor", "glioma", "effusion", None)]
     merged = merge([_part("a", *one), _part("b", *two)], labels=labels)
     assert sorted((r.source, r.label or "") for r in merged.records) == [
-        ("a", "Effusion"), ("a", "normal"), ("a", "tumor"), ("b", ""), ("b", "Effusion"), ("b", "normal"), ("b", "tumor"),
+        ("a", "Effusion"), ("a", "normal"), ("a", "tumor"),
+        ("b", ""), ("b", "Effusion"), ("b", "normal"), ("b", "tumor"),
     ]  # fmt: skip
     assert {(row.source, row.label, row.new, row.images) for row in merged.renamed} == {
         ("a", "NORMAL", "normal", 1), ("a", "mass", "tumor", 1), ("b", "no_tumor", "normal", 1),
@@ -127,7 +130,9 @@ def test_patients_who_share_a_picture_are_one() -> None:
 def test_no_picture_gets_lost_or_doubled(sets: list[list[int]], copies: Copies) -> None:
     """Of every picture that is there with one label, `drop` leaves exactly one set's copies; `keep` all."""
     parts = [
-        _part(f"s{place}", *(make_record(f"{i}", sha256=f"{n:064x}", pixels_sha256=None) for i, n in enumerate(numbers)))
+        _part(
+            f"s{place}", *(make_record(f"{i}", sha256=f"{n:064x}", pixels_sha256=None) for i, n in enumerate(numbers))
+        )
         for place, numbers in enumerate(sets)
     ]
     merged = merge(parts, copies=copies)

@@ -105,9 +105,8 @@ def test_look_alikes_stand_in_for_patients() -> None:
     """Where nobody is known, pictures that look alike are one group."""
     first = make_record()
     second = make_record(perceptual_hash=first.perceptual_hash, difference_hash=first.difference_hash)
-    assert group_numbers([first, second, make_record(), make_record(patient="p"), make_record(patient="p")]).tolist() == [
-        0, 0, 1, 2, 2,
-    ]  # fmt: skip
+    known = [make_record(patient="p"), make_record(patient="p")]
+    assert group_numbers([first, second, make_record(), *known]).tolist() == [0, 0, 1, 2, 2]
 
 
 def test_no_label_is_told_from_itself() -> None:

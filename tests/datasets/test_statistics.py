@@ -45,7 +45,7 @@ def test_every_file_is_counted_once(labels: list[str | None], problems: list[str
     assert figures.valid == sum(row.images for row in figures.classes)
     assert figures.files - figures.valid == sum(row.images for row in figures.problems)
     assert figures.labelled == sum(row.images for row in figures.classes if row.label is not None)
-    assert sum(row.share or 0.0 for row in figures.classes) == pytest.approx(bool(figures.labelled))
+    assert sum(row.share or 0.0 for row in figures.classes) == pytest.approx(1.0 if figures.labelled else 0.0)
     json.dumps(to_json(figures), allow_nan=False)
 
 
