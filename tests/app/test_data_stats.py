@@ -110,7 +110,7 @@ def test_a_sample_is_checked_by_hand(settings: Settings, tmp_path: Path, ending:
     listed = write_review(settings, report, out, count=4, seed=1)
     assert listed == tmp_path / "check.csv"
     assert out.stat().st_size > 1000
-    rows = list(csv.DictReader(listed.open(encoding="utf-8")))
+    rows = list(csv.DictReader(listed.read_text("utf-8").splitlines()))
     assert [row["number"] for row in rows] == ["1", "2", "3", "4"]
     with pytest.raises(InvalidRequestError, match="already"):
         write_review(settings, report, out, count=4)

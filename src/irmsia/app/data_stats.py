@@ -38,6 +38,7 @@ MOST_PICTURES = 400
 HTML, PNG = ".html", ".png"
 _THUMBNAIL, _REVIEWED = 128, 384
 _RECEIPTS = "receipts.jsonl"
+_LISTED = "a list of verdicts is there already; name another file, or move it away"
 _MOST_RECEIPT_BYTES = 256 * 1024 * 1024
 
 Pixels = NDArray[np.uint8]
@@ -116,11 +117,11 @@ def write_review(
     drawn = draw_stratified(labelled, count, seed=seed)
     if not drawn:
         raise InvalidRequestError("the dataset has no labelled image to check")
-    pixels = list(read_pictures(settings, report.root, drawn, tick))
     verdicts = out.with_suffix(".csv")
+    if verdicts.exists():
+        raise InvalidRequestError(_LISTED)
+    pixels = list(read_pictures(settings, report.root, drawn, tick))
     with _written():
-        if not durable.create_bytes(verdicts, review.write_list(drawn), mode=0o644):
-            raise InvalidRequestError("a list of verdicts is there already; name another file, or move it away")
         if out.suffix.lower() == PNG:
             captions = [f"{number} {record.label}" for number, record in enumerate(drawn, 1)]
             durable.write_bytes(out, encode_png(make_contact_sheet(pixels, captions)))
@@ -133,6 +134,8 @@ def write_review(
             ]
             sheet = Sheet(tuple(shown), len(labelled), seed)
             durable.write_parts(out, make_review_page(report.name, sheet, verdicts.name, language))
+        if not durable.create_bytes(verdicts, review.write_list(drawn), mode=0o644):
+            raise InvalidRequestError(_LISTED)
     return verdicts
 
 
