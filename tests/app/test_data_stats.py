@@ -142,6 +142,8 @@ def test_merging_adds_a_dataset_and_tells_its_confounding(settings: Settings, tm
     found = cite_dataset(settings, "both")
     assert [row.source for row in found.references] == ["north", "south"]
     assert {row.code: row.sources for row in found.conditions}[ConditionCode.UNKNOWN_LICENCE] == ("south",)
+    cite_dataset(settings, "south", told={"licence": "CC0-1.0"})
+    assert ConditionCode.UNKNOWN_LICENCE not in {row.code for row in cite_dataset(settings, "both").conditions}
 
 
 def test_a_merge_that_cannot_be_done_leaves_nothing(settings: Settings, tmp_path: Path) -> None:

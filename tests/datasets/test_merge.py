@@ -99,6 +99,20 @@ def test_a_picture_with_two_labels_teaches_nothing(copies: Copies, kept: int) ->
     assert merged.copies[0].labels == ("benign", "malignant")
 
 
+def test_a_mask_goes_with_its_picture() -> None:
+    """The mask of a copy that is left out is left out; one that another picture needs stays."""
+    first = make_record("1.png")
+    other = [
+        replace(first, masks=("1_mask.png", "both_mask.png")),
+        make_record("2.png", masks=("both_mask.png",)),
+        make_record("1_mask.png", problem="MASK"),
+        make_record("both_mask.png", problem="MASK"),
+    ]
+    merged = merge([_part("a", first), _part("b", *other)])
+    assert list(_by_path(merged)) == ["a/1.png", "b/2.png", "b/both_mask.png"]
+    assert merged.dropped == 1
+
+
 def test_files_that_cannot_be_read_are_no_copies() -> None:
     """Two empty files are not one picture."""
     first = make_record("1.png", problem="TRUNCATED")

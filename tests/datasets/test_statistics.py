@@ -179,6 +179,14 @@ def test_a_split_is_shown_with_what_crosses_it() -> None:
     assert "PART_LEAK" in _codes(figures)
 
 
+def test_masks_are_neither_images_nor_problems() -> None:
+    """The catalogue lists mask files as well; they are counted by themselves."""
+    figures = describe([make_record(), make_record(problem="MASK"), make_record(problem="TRUNCATED")])
+    assert (figures.files, figures.valid, figures.masks) == (3, 1, 1)
+    assert figures.problems == (Count("TRUNCATED", 1),)
+    assert [row.figures for row in figures.remarks if row.code == "PROBLEM_FILES"] == [(1, 2)]
+
+
 def test_remarks_stand_in_order_of_gravity() -> None:
     """Every code is known, and the gravest come first."""
     records = [make_record(problem="TRUNCATED"), make_record(label=None), *_records(["normal"] * 9 + ["benign"])]

@@ -268,10 +268,25 @@ def _parts(split: Any) -> dict[str, str] | None:
 
 
 def _cite(catalogue: Catalogue, name: str, records: Sequence[Record]) -> Citations:
-    about = catalogue.about(name)
+    about = _refreshed(catalogue, catalogue.about(name), 0)
     roots = {name: catalogue.get(name).root, **_merged_roots(about, 0)}
     receipts = {part: lines for part, root in roots.items() if (lines := _read_receipts(root))}
     return citation.cite(name, about, receipts=receipts, sources=(record.source for record in records if record.source))
+
+
+def _refreshed(catalogue: Catalogue, about: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    """What is known of a dataset, with what has been told since of the ones that it was merged from."""
+    merged = about.get("merged_from")
+    if not isinstance(merged, list) or depth > citation.MOST_DEPTH:
+        return dict(about)
+    roots = {dataset.name: str(dataset.root) for dataset in catalogue.list()}
+    parts = []
+    for part in merged:
+        name = str(part.get("name"))
+        is_there = roots.get(name) == part.get("root")  # another dataset may bear the name by now
+        facts = catalogue.about(name) if is_there else part.get("about") or {}
+        parts.append({**part, "about": _refreshed(catalogue, facts, depth + 1)})
+    return {**about, "merged_from": parts}
 
 
 def _merged_roots(about: Mapping[str, Any], depth: int) -> dict[str, Path]:

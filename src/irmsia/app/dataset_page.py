@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 
 from irmsia.app import dataset_plots as plots
-from irmsia.app.dataset_summary import TextTable, summarise, tell_condition, tell_remark
+from irmsia.app.dataset_summary import TextTable, attention, headline, summarise, tell_condition
 from irmsia.app.dataset_words import DatasetWords
 from irmsia.app.printable import printable
 from irmsia.datasets.agreement import Contradiction
@@ -114,26 +114,13 @@ class _Page:
 
     def _head(self) -> Iterator[str]:
         words, report, figures = self._words, self._report, self._report.figures
-        labelled = sum(row.label is not None for row in figures.classes)
-        size = f"{words.figure(figures.bytes / 1e6)} {'Mo' if words.language == 'fr' else 'MB'}"
-        facts = [
-            f"<b>{words.count(figures.valid)}</b> {words['images']}",
-            f"<b>{labelled}</b> {words['n_classes']}",
-            *(
-                [f"<b>{words.count(figures.patients.known)}</b> {words['n_patients']}"]
-                if figures.patients.known
-                else []
-            ),
-            f"<b>{_text(size)}</b>",
-        ]
+        facts = [f"<b>{_text(number)}</b> {_text(what)}" for number, what in headline(figures, words)]
         yield f"<header>\n<h1>{_text(words['title'].format(report.name))}</h1>\n"
         yield f'<p class="disclaimer">{_text(words["disclaimer"])}</p>\n'
         yield f'<p class="dim">{words["revision"]} {report.revision}, {words["state"]} '
         yield f"<code>{_text(report.state[:16])}</code></p>\n"
         yield f'<p class="counts large">{"".join(f"<span>{fact}</span>" for fact in facts)}</p>\n</header>\n'
-        sentences = [tell_remark(remark, words) for remark in figures.remarks]
-        if report.probe is not None and report.probe.is_confounded:
-            sentences.insert(0, words["confounded"])
+        sentences = attention(figures, words, report.probe)
         if sentences:
             yield f'<section class="attention">\n<h2>{_text(words["attention"])}</h2>\n{_list(sentences)}</section>\n'
 

@@ -9,7 +9,7 @@ from irmsia.app.dataset_words import DatasetWords
 from irmsia.datasets.citation import Condition
 from irmsia.datasets.figures import Count, DatasetStatistics, Remark, Spread
 from irmsia.datasets.review import Review
-from irmsia.datasets.source_probe import SourceProbe
+from irmsia.datasets.source_probe import SourceProbe, TrivialProbe
 
 MOST_ROWS = 40
 _SHOWN = 5
@@ -48,11 +48,29 @@ def summarise(figures: DatasetStatistics, words: DatasetWords, probe: SourceProb
             _kinds(figures, words),
             _duplicates(figures, words),
             *(() if probe is None else (probe_table(probe, words),)),
-            _counted("problems", "code", figures.problems, words),
-            _counted("missing", "field", figures.missing, words),
+            _problems(figures, words),
+            _missing(figures, words),
         )
         if table.rows or table.notes
     ]
+
+
+def headline(figures: DatasetStatistics, words: DatasetWords) -> list[tuple[str, str]]:
+    """(number, what of): images, classes, patients, masks and bytes, as far as there are any."""
+    counted = (
+        (figures.valid, "images", True),
+        (sum(row.label is not None for row in figures.classes), "n_classes", True),
+        (figures.patients.known, "n_patients", figures.patients.known > 0),
+        (figures.masks, "masks", figures.masks > 0),
+    )
+    told = [(words.count(number), words[key]) for number, key, is_shown in counted if is_shown]
+    return [*told, (words.figure(figures.bytes / 1e6), words["megabytes"])]
+
+
+def attention(figures: DatasetStatistics, words: DatasetWords, probe: SourceProbe | None = None) -> list[str]:
+    """What to look at first, the gravest first."""
+    confounded = [words["confounded"]] if probe is not None and probe.is_confounded else []
+    return [*confounded, *(tell_remark(remark, words) for remark in figures.remarks)]
 
 
 def tell_remark(remark: Remark, words: DatasetWords) -> str:
@@ -216,9 +234,14 @@ def probe_table(probe: SourceProbe, words: DatasetWords) -> TextTable:
     for trivial in probe.trivial:
         accuracy = trivial.accuracy
         told = words.interval(accuracy.value, accuracy.low, accuracy.high)
-        rows.append((_target(trivial.target, words), words["trivial"], told, words.share(trivial.chance)))
+        rows.append((_target(trivial.target, words), words[_told_from(trivial)], told, words.share(trivial.chance)))
     titles = tuple(words[key] for key in ("probe_target", "probe_known", "balanced", "chance"))
     return TextTable("probe", titles, tuple(rows), texts=2, notes=(*_verdict(probe, words), words["probe_note"]))
+
+
+def _told_from(trivial: TrivialProbe) -> str:
+    has_borders = any("border" in name for name in trivial.features)
+    return "trivial_borders" if has_borders else "trivial"
 
 
 def _verdict(probe: SourceProbe, words: DatasetWords) -> Iterator[str]:
@@ -256,9 +279,15 @@ def _target(target: str, words: DatasetWords) -> str:
     return words["target_within"].format(source) if source else words[f"target_{kind}"]
 
 
-def _counted(key: str, title: str, counts: Sequence[Count], words: DatasetWords) -> TextTable:
-    rows = tuple((words[row.name or "unknown"], words.count(row.images)) for row in counts[:MOST_ROWS])
-    return TextTable(key, (words[title], words["files"].capitalize()), rows, notes=_capped(len(counts), words))
+def _problems(figures: DatasetStatistics, words: DatasetWords) -> TextTable:
+    rows = tuple((row.name or "", words.count(row.images)) for row in figures.problems[:MOST_ROWS])
+    notes = _capped(len(figures.problems), words)
+    return TextTable("problems", (words["code"], words["files"].capitalize()), rows, notes=notes)
+
+
+def _missing(figures: DatasetStatistics, words: DatasetWords) -> TextTable:
+    rows = tuple((words[row.name or "unknown"], words.count(row.images)) for row in figures.missing)
+    return TextTable("missing", (words["field"], words["images"].capitalize()), rows)
 
 
 def _capped(total: int, words: DatasetWords, shown: int = MOST_ROWS) -> tuple[str, ...]:

@@ -224,23 +224,14 @@ def cite(
 def _print_report(report: DatasetReport, language: str) -> None:
     from rich.text import Text
 
-    from irmsia.app.dataset_summary import summarise, tell_remark
+    from irmsia.app.dataset_summary import attention, headline, summarise
     from irmsia.app.dataset_words import DatasetWords
 
     words, console, figures = DatasetWords(language), make_console(), report.figures
     head = f"{words['revision']} {report.revision}, {words['state']} {report.state[:16]}"
     console.print(Text.assemble((printable(report.name), "bold"), "  ", (head, "dim")))
-    facts = [
-        f"{words.count(figures.valid)} {words['images']}",
-        f"{sum(row.label is not None for row in figures.classes)} {words['n_classes']}",
-        *([f"{words.count(figures.patients.known)} {words['n_patients']}"] if figures.patients.known else []),
-        f"{words.figure(figures.bytes / 1e6)} {'Mo' if language == 'fr' else 'MB'}",
-    ]
-    console.print(Text(", ".join(facts)))
-    sentences = [tell_remark(remark, words) for remark in figures.remarks]
-    if report.probe is not None and report.probe.is_confounded:
-        sentences.insert(0, words["confounded"])
-    _print_attention(sentences, words)
+    console.print(Text(", ".join(f"{number} {what}" for number, what in headline(figures, words))))
+    _print_attention(attention(figures, words, report.probe))
     for table in summarise(figures, words, report.probe):
         _print_table(table, words)
 
@@ -264,7 +255,7 @@ def _print_probe(found: SourceProbe, language: str) -> None:
 
     words = DatasetWords(language)
     table = probe_table(found, words)
-    _print_attention(found.reasons, words)
+    _print_attention(found.reasons)
     if table.rows:
         _print_table(table, words)
     else:
@@ -353,7 +344,7 @@ def _reference_lines(row: Reference) -> Iterable[str]:
     return (line for line in lines if line)
 
 
-def _print_attention(sentences: Iterable[str], words: DatasetWords) -> None:
+def _print_attention(sentences: Iterable[str]) -> None:
     from rich.text import Text
 
     console = make_console()

@@ -191,10 +191,11 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class DatasetStatistics:
-    """All of it. ``files`` counts every record, ``valid`` those that can be learnt from."""
+    """All of it. ``files`` counts every record: ``valid`` images, lesion ``masks``, and those with ``problems``."""
 
     files: int
     valid: int
+    masks: int
     bytes: int
     labelled: int
     classes: tuple[ClassStatistics, ...]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -76,7 +76,7 @@ class Merged:
         records: sorted by path.
         renamed: labels that changed their spelling or name.
         copies: the first 100 pictures that several sets hold; ``copied`` counts all of them, ``dropped`` the records
-            that were left out, ``contradicting`` the pictures whose labels contradict each other.
+            that were left out (their masks not counted), ``contradicting`` the pictures with several labels.
         joined_patients: patients of two sets that a common picture showed to be one.
         unused: lines of the label map that fitted nothing.
         about: where it all comes from, for `irmsia.datasets.citation`.
@@ -117,7 +117,8 @@ def merge(ingredients: Sequence[Ingredient], *, labels: LabelMap | None = None, 
     patients = _Patients(unique, groups)
     settled = [_settle(group, copies) for group in groups]
     gone = {path for copied in settled for path in copied.paths} - {path for copied in settled for path in copied.kept}
-    kept = [patients.apply(row.record) for row in unique if row.record.path not in gone]
+    orphans = _masks_of_none(unique, gone)
+    kept = [patients.apply(row.record) for row in unique if row.record.path not in gone | orphans]
     return Merged(
         root=root,
         records=tuple(sorted(kept, key=lambda record: record.path)),
@@ -214,6 +215,14 @@ def _copies_of(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
         if row.record.is_valid:
             groups[joined.find(("row", row.record.path))].append(row)
     return (group for group in groups.values() if len({row.place for row in group}) > 1)
+
+
+def _masks_of_none(rows: Iterable[_Row], gone: Set[str]) -> set[str]:
+    """Masks of pictures that are left out, unless another one needs them."""
+    needed: dict[bool, set[str]] = {True: set(), False: set()}
+    for row in rows:
+        needed[row.record.path not in gone].update(row.record.masks)
+    return needed[False] - needed[True]
 
 
 class _Joined:

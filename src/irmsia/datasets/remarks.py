@@ -62,8 +62,8 @@ def _of_files(figures: DatasetStatistics) -> Iterator[Remark]:
         yield Remark("DUPLICATE_PIXELS", (figures.duplicates.same_pixels.extra,))
     if figures.duplicates.look_alike.extra > figures.duplicates.same_pixels.extra:
         yield Remark("LOOK_ALIKES", (figures.duplicates.look_alike.groups, figures.duplicates.look_alike.extra))
-    if figures.files > figures.valid:
-        yield Remark("PROBLEM_FILES", (figures.files - figures.valid, figures.files))
+    if figures.problems:
+        yield Remark("PROBLEM_FILES", (sum(row.images for row in figures.problems), figures.files - figures.masks))
     if not figures.patients.known:
         yield Remark("NO_PATIENTS", (figures.valid,))
     told = [row for row in figures.modalities if row.name is not None and row.images >= _MIXED_SHARE * figures.valid]

@@ -40,6 +40,9 @@ SCARCE = 30
 """A class of fewer patients (images, where patients are unknown): the 95 % interval of a sensitivity that is measured
 on all of them is wider than +-.18, on the 15 % of a test part wider than +-.4."""
 
+MASK = "MASK"
+"""The problem of a record that is the lesion mask of another one."""
+
 _MOST_EXAMPLES = 50
 _MOST_SHAPES = 12
 
@@ -55,6 +58,7 @@ def describe(records: Sequence[Record], parts: Mapping[str, str] | None = None) 
     figures = DatasetStatistics(
         files=len(records),
         valid=len(valid),
+        masks=sum(record.problem == MASK for record in records),
         bytes=sum(record.size for record in records),
         labelled=sum(record.label is not None for record in valid),
         classes=classes,
@@ -74,7 +78,7 @@ def describe(records: Sequence[Record], parts: Mapping[str, str] | None = None) 
         patients=_patients(valid),
         duplicates=_duplicates(valid, look_alikes),
         agreement=check_agreement(valid, look_alikes),
-        problems=tuple(row for row in _counts(record.problem for record in records) if row.name is not None),
+        problems=tuple(row for row in _counts(record.problem for record in records) if row.name not in {None, MASK}),
         missing=_missing(valid),
         parts=None if parts is None else _parts(valid, parts),
     )
