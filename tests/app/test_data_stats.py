@@ -27,14 +27,14 @@ from irmsia.datasets.citation import ConditionCode
 from irmsia.datasets.record import Record
 from irmsia.errors import DatasetNotFoundError, InvalidRequestError, NotFoundError
 from irmsia.imaging.contact_sheet import make_contact_sheet
-from irmsia.settings.tree import Settings
+from irmsia.settings.tree import EngineSettings, Settings
 from tests.datasets.made_records import make_record
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """A home with two datasets of small pictures: one all tumours, one all normal."""
-    settings = Settings(home=tmp_path / "home")
+    settings = Settings(home=tmp_path / "home", engine=EngineSettings(workers=1))  # one decoder child is enough
     generator = np.random.default_rng(0)
     with open_catalogue(settings) as catalogue:
         for name, label in (("north", "glioma"), ("south", "notumor")):

@@ -39,7 +39,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _run(home: Path, *arguments: str, width: int = 80) -> Result:
-    environment = {"IRMSIA_HOME": str(home), "COLUMNS": str(width)}
+    environment = {"IRMSIA_HOME": str(home), "COLUMNS": str(width), "IRMSIA_ENGINE__WORKERS": "1"}
     return CliRunner().invoke(cli.app, ["data", *arguments], env=environment)
 
 

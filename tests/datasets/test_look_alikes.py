@@ -78,7 +78,7 @@ def test_a_crowd_of_close_hashes_ends_in_time() -> None:
         )
         for number in range(50_000)
     ]
-    begun = time.monotonic()
+    begun = time.process_time()
     found = find_look_alikes(crowd)
     assert not found.is_complete
-    assert time.monotonic() - begun < 60
+    assert time.process_time() - begun < 30

@@ -25,6 +25,7 @@ NEAR_DIFFERENCE_BITS = 16
 
 _PIECES = ((0, 13), (13, 13), (26, 13), (39, 13), (52, 12))
 _MOST_COMPARED = 50_000_000
+_MOST_PAIRS = 1_000_000
 _HASH_DIGITS, _DIFFERENCE_DIGITS = 16, 64
 
 
@@ -77,20 +78,20 @@ def _join_close(keys: Sequence[tuple[str, str]], places: Sequence[int], parent: 
         return 0, True
     near = np.frombuffer(bytes.fromhex("".join(key[0] for key in keys)), ">u8").astype(np.uint64)
     difference = np.frombuffer(bytes.fromhex("".join(key[1] for key in keys)), np.uint64).reshape(-1, 4)
-    found: set[tuple[int, int]] = set()
-    compared = 0
+    found = compared = 0
     for left, right in _candidates(near):
         compared += len(left)
-        if compared > _MOST_COMPARED:
-            return len(found), False
+        if compared > _MOST_COMPARED or found > _MOST_PAIRS:
+            return found, False
         for one, other in _close(left, right, near, difference):
-            found.add((one, other))
+            found += 1
             _join(parent, places[one], places[other])
-    return len(found), True
+    return found, True
 
 
 def _candidates(near: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield index pairs, as two arrays, of hashes with an equal piece."""
+    """Yield index pairs, as two arrays, of hashes with an equal piece; each pair at the first piece that is equal."""
+    earlier: list[NDArray[np.uint64]] = []
     for start, bits in _PIECES:
         piece = (near >> np.uint64(start)) & np.uint64((1 << bits) - 1)
         order = np.argsort(piece, kind="stable")
@@ -100,7 +101,12 @@ def _candidates(near: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], N
             step += 1
             alike = alike[alike + step < len(order)]
             alike = alike[ordered[alike + step] == ordered[alike]]
-            yield order[alike], order[alike + step]
+            left, right = order[alike], order[alike + step]
+            for other in earlier:
+                is_new = other[left] != other[right]
+                left, right = left[is_new], right[is_new]
+            yield left, right
+        earlier.append(piece)
 
 
 def _close(
