@@ -1,8 +1,9 @@
-"""Make the rows of the Imaging Data Commons in the catalogue of public sets again, from the catalogue of idc-index-data.
+"""Make the rows of the Imaging Data Commons in the catalogue of public sets again, from the catalogue of IDC.
 
     python -m benchmarks.public_sets [--check]
 
-Rows of other sets stay as they are; of IDC's rows the columns that people write (`recommended`, `labels`, `use`) stay. ``--check`` writes nothing and exits 1 where the file would change.
+Rows of other sets stay as they are; of IDC's rows the columns that people write (`recommended`, `labels`, `use`, and
+what follows in `source_of_facts`) stay. ``--check`` writes nothing and exits 1 where the file would change.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 import irmsia
 from irmsia import durable
-from irmsia.datasets.public_sets import COLUMNS, REGIONS
+from irmsia.datasets.public_sets import COLUMNS, MODALITIES, REGIONS
 
 TABLE = Path(irmsia.__file__).parent / "datasets" / "public_sets.csv"
 WRITTEN = ("recommended", "labels", "use")
@@ -76,7 +77,7 @@ def make_row(collection: Mapping[str, Any]) -> dict[str, str]:
     return dict.fromkeys(COLUMNS, "") | {
         "id": collection["collection_id"].replace("_", "-"),
         "name": collection["collection_name"],
-        "modality": "|".join(sorted({_MODALITIES[m] for m in collection["modalities"] if m in _MODALITIES})),
+        "modality": "|".join(_modalities(collection["modalities"])),
         "region": "|".join(_regions(collection["tumor_locations"] or "")),
         "task": "segmentation" if segmented else "",
         "format": "DICOM",
@@ -93,6 +94,12 @@ def make_row(collection: Mapping[str, Any]) -> dict[str, str]:
         "reference": _reference(str(origin["citation"] or ""), doi),
         "source_of_facts": _SOURCE,
     }
+
+
+def _modalities(codes: list[str]) -> list[str]:
+    """In the order of the catalogue; OTHER (secondary captures and the like) only where there is nothing else."""
+    found = {_MODALITIES[code] for code in codes if code in _MODALITIES}
+    return [word for word in MODALITIES if word in found and (word != "OTHER" or found == {word})]
 
 
 def _regions(places: str) -> list[str]:
@@ -132,8 +139,16 @@ def merge(rows: list[dict[str, str]], made: list[dict[str, str]]) -> list[dict[s
     kept = {row["id"]: row for row in rows if not row["source_of_facts"].startswith("IDC ")}
     before = {row["id"]: row for row in rows if row["source_of_facts"].startswith("IDC ")}
     for row in made:
-        kept.setdefault(row["id"], row | {column: before.get(row["id"], row)[column] for column in WRITTEN})
+        kept.setdefault(row["id"], row | _written(before.get(row["id"], row)))
     return sorted(kept.values(), key=lambda row: (int(row["recommended"] or 99), row["id"]))
+
+
+def _written(before: Mapping[str, str]) -> dict[str, str]:
+    """What people wrote in a row of IDC; further sources stand behind the first semicolon."""
+    more = before["source_of_facts"].partition(";")[2]
+    return {column: before[column] for column in WRITTEN} | {
+        "source_of_facts": f"{_SOURCE};{more}" if more else _SOURCE
+    }
 
 
 def to_text(rows: list[dict[str, str]]) -> str:

@@ -7,7 +7,7 @@ set, add a row; the rows of the Imaging Data Commons are made again by ``python 
 from __future__ import annotations
 
 import csv
-import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -85,7 +85,7 @@ class PublicSet:
     @property
     def command(self) -> str | None:
         """What brings it here; null where only its page does."""
-        return None if self.source == "page" else f"irmsia data get {self.source} {self.get}"
+        return None if self.source == "page" else f"irmsia data get {self.source} {shlex.quote(self.get)}"
 
     @property
     def stars(self) -> int:
@@ -220,7 +220,6 @@ def _begins(licence: str, wanted: str) -> bool:
 
 
 def _has_words(found: PublicSet, text: str) -> bool:
-    if not text.strip():
-        return True
-    row = " ".join(str(getattr(found, column)) for column in COLUMNS)
-    return all(re.search(re.escape(word), row, re.IGNORECASE) for word in text.split())
+    words = text.casefold().split()
+    row = " ".join(str(getattr(found, column)) for column in COLUMNS).casefold() if words else ""
+    return all(word in row for word in words)
