@@ -71,7 +71,7 @@ def read_collections() -> list[dict[str, Any]]:
 
 def make_row(collection: Mapping[str, Any]) -> dict[str, str]:
     """The row of one collection, as text; columns that people write are empty."""
-    origin = collection["sources"][0]
+    origin = min(collection["sources"], key=lambda source: source["source_type"] != "original_data")
     doi = str(origin["source_doi"] or "")
     segmented = collection["SEG"] or collection["RTSTRUCT"]
     return dict.fromkeys(COLUMNS, "") | {

@@ -25,7 +25,7 @@ EXAMPLE = """Examples:
 
 _THOUSAND, _MILLION = 1_000, 1_000_000
 
-Identity = Annotated[str | None, typer.Argument(metavar="[ID]", help="One set: all that is known of it.")]
+Identity = Annotated[str | None, typer.Argument(metavar="ID", help="One set: all that is known of it.")]
 Modality = Annotated[str, typer.Option("--modality", metavar="X", help="CT, MRI, X-RAY, ULTRASOUND ...")]
 Region = Annotated[str, typer.Option("--region", metavar="R", help="brain, chest, breast, abdomen ...")]
 Task = Annotated[str, typer.Option("--task", metavar="T", help="classification, segmentation, detection ...")]
