@@ -53,6 +53,7 @@ class Meter:
         """So many files are done, of so many."""
         self.done = done
         self._bar.update(self._task, completed=done, total=total)
+
     def expect(self, total: int) -> None:
         """Now somebody knows how many there are."""
         self._bar.update(self._task, total=total)

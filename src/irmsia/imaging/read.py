@@ -116,7 +116,7 @@ class Reading:
 
     def open_header(self) -> None:
         """Learn what the header says. Raises as `read_image`."""
-        with _typed_errors():
+        with typed_errors():
             found = self._recognised()
             if found is ImageFormat.DICOM:
                 from irmsia.imaging.formats.dicom import read_dicom_header

@@ -1,0 +1,275 @@
+"""Organise and balance datasets of the catalogue: records are told and committed, lists and configuration written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from irmsia.app.compose import open_pool
+from irmsia.app.data_parts import Parts, Track, find_parts, saved_parts
+from irmsia.app.datasets import open_catalogue
+from irmsia.app.ordered import run_ordered
+from irmsia.datasets.balance import Balanced, By, Method, balance, balanced_per_region
+from irmsia.datasets.catalogue import Catalogue
+from irmsia.datasets.field_corrections import Correction, Corrector, parse_corrections
+from irmsia.datasets.fingerprint import Guess
+from irmsia.datasets.fingerprint_task import FingerprintTask, guess_from
+from irmsia.datasets.organise import Organised, needs_pixels, organise
+from irmsia.datasets.organised_files import (
+    BalancedLists,
+    Folder,
+    check_replaceable,
+    read_metadata,
+    write_balanced,
+    write_folder,
+)
+from irmsia.datasets.partition import Shares
+from irmsia.datasets.record import Record
+from irmsia.datasets.revisions import Dataset
+from irmsia.datasets.training_template import DatasetFacts
+from irmsia.errors import (
+    InputError,
+    InvalidRequestError,
+    NotReadableError,
+    TimedOutError,
+    WorkerDiedError,
+    from_system,
+)
+from irmsia.imaging.guard import DecoderPool
+from irmsia.settings.tree import Settings
+
+FOLDER = "organised"
+BALANCED_FOLDER = "balanced"
+MOST_CORRECTION_BYTES = 256 << 20
+
+
+class Pixels(StrEnum):
+    """Whose pixels are looked at: of files that nothing else tells, of all (which finds strays), or of none."""
+
+    MISSING = "missing"
+    ALL = "all"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class OrganiseOptions:
+    """What is asked of `organise_dataset`.
+
+    Attributes:
+        out: folder of the lists; ``IRMSIA_HOME/organised/NAME`` where null.
+        corrections: by file first, then by hand: the last one of a field and file holds.
+        pixels: whose pixels are looked at.
+        shares: of the parts, where the dataset has no split yet.
+        seed: of the split and of balanced sets.
+        per_region: images of a balanced set a region; null: none is made.
+    """
+
+    out: Path | None = None
+    corrections: Sequence[Correction] = ()
+    pixels: Pixels = Pixels.MISSING
+    shares: Shares = field(default_factory=Shares)
+    seed: int = 0
+    per_region: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrganisedDataset:
+    """What was done: the dataset as it now is, the records, where the lists are, and their metadata."""
+
+    dataset: Dataset
+    organised: Organised
+    out: Path
+    metadata: Mapping[str, Any]
+    looked_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BalancedDataset:
+    """A balanced train part: the figures, and where the lists are."""
+
+    balanced: Balanced
+    out: Path
+    by: tuple[By, ...]
+    method: Method
+    parts: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_corrections(file: Path) -> list[Correction]:
+    """The corrections of a file.
+
+    Raises:
+        InvalidRequestError: it cannot be read, or a line is no correction.
+    """
+    try:
+        if file.stat().st_size > MOST_CORRECTION_BYTES:
+            raise InvalidRequestError("the correction file is too large")
+        return parse_corrections(file.read_bytes())
+    except (OSError, MemoryError) as error:
+        raise from_system(error, "the correction file cannot be read", InvalidRequestError) from None
+
+
+def organise_dataset(
+    settings: Settings,
+    name: str,
+    options: OrganiseOptions | None = None,
+    *,
+    track: Track = lambda what, total, items: items,
+) -> OrganisedDataset:
+    """Tell region, modality and anomaly of every file of a dataset, commit that, and write the organised folder.
+
+    Args:
+        settings: the tree.
+        name: of a dataset of the catalogue.
+        options: what is asked.
+        track: follows the pictures that are looked at and compared.
+
+    Raises:
+        DatasetNotFoundError: there is no such dataset.
+        InvalidRequestError: it holds no readable image, or ``out`` holds something else.
+        UnavailableError: another process has changed the dataset meanwhile.
+    """
+    options = options or OrganiseOptions()
+    out = options.out or settings.home / FOLDER / name
+    check_replaceable(out)
+    workers = settings.engine.workers
+    with open_catalogue(settings) as catalogue, open_pool(settings, workers) as pool:
+        dataset, records = catalogue.get(name), catalogue.records(name)
+        if not any(record.is_valid for record in records):
+            raise InvalidRequestError("the dataset holds no readable image")
+        asked = _to_look_at(dataset, records, options)
+        guesses = dict(track("looking", len(asked), look_at_pictures(pool, dataset.root, asked, workers=workers)))
+        organised = organise(
+            records,
+            titles=_titles(dataset),
+            corrections=options.corrections,
+            look_at=lambda record: guesses.get(record.path),
+        )
+        dataset = _commit(catalogue, dataset, records, organised)
+        parts = find_parts(
+            catalogue,
+            dataset,
+            organised.records,
+            pool=pool,
+            workers=workers,
+            shares=options.shares,
+            seed=options.seed,
+            track=track,
+        )
+        metadata = write_folder(out, _folder(dataset, organised, parts, options, catalogue.about(name)))
+    return OrganisedDataset(dataset, organised, out, metadata, looked_at=len(guesses))
+
+
+def look_at_pictures(
+    pool: DecoderPool, root: Path, records: Sequence[Record], *, workers: int
+) -> Iterator[tuple[str, Guess | None]]:
+    """Yield each path with what its pixels tell, in order; null where the file cannot be read any more."""
+    with ThreadPoolExecutor(workers) as threads:
+
+        def submit(record: Record) -> Future[Guess | None]:
+            return threads.submit(_guess, pool, root, record)
+
+        try:
+            for record, guess in run_ordered(records, submit, ahead=4 * workers):
+                yield record.path, guess
+        except BaseException:
+            pool.close()  # first, so that no thread waits for a file that nobody wants any more
+            raise
+
+
+def balance_dataset(
+    settings: Settings, name: str, *, by: tuple[By, ...], method: Method, seed: int = 0, out: Path | None = None
+) -> BalancedDataset:
+    """Write a balanced train list of a dataset, with its val and test lists as they are.
+
+    Every list has one more column ``repeat``: how often an image is learnt from in an epoch. What is left out of the
+    train part stands in no list.
+
+    Raises:
+        DatasetNotFoundError: there is no such dataset.
+        InvalidRequestError: it has no split to repeat images within, no image has a class, or ``out`` holds something
+            else.
+    """
+    out = out or settings.home / BALANCED_FOLDER / f"{name}-{'-'.join(by)}-{method}"
+    with open_catalogue(settings) as catalogue:
+        dataset, records = catalogue.get(name), catalogue.records(name)
+        parts = saved_parts(catalogue, dataset, records)
+    balanced = balance(
+        records,
+        by=by,
+        method=method,
+        seed=seed,
+        parts=parts.parts if parts.made else None,
+        group_of=parts.group_of,
+    )
+    lists = BalancedLists(dataset.name, dataset.state, str(dataset.root), by, method, seed)
+    return BalancedDataset(
+        balanced, out, by, method, write_balanced(out, lists, records, balanced, parts.parts, parts.group_of)
+    )
+
+
+def list_organised(settings: Settings) -> list[tuple[Path, dict[str, Any]]]:
+    """The organised datasets below ``IRMSIA_HOME``, by name, with their metadata; unfinished ones are left out."""
+    home = settings.home / FOLDER
+    found = []
+    for folder in sorted(home.iterdir()) if home.is_dir() else ():
+        with suppress(NotReadableError):
+            found.append((folder, read_metadata(folder)))
+    return found
+
+
+def _to_look_at(dataset: Dataset, records: Sequence[Record], options: OrganiseOptions) -> list[Record]:
+    if options.pixels is Pixels.NONE:
+        return []
+    if options.pixels is Pixels.ALL:
+        return [record for record in records if record.is_valid]
+    corrector = Corrector(options.corrections)
+    return [record for record in records if needs_pixels(record, _titles(dataset), corrector)]
+
+
+def _titles(dataset: Dataset) -> tuple[str, ...]:
+    return dataset.name, dataset.root.name
+
+
+def _guess(pool: DecoderPool, root: Path, record: Record) -> Guess | None:
+    path = PurePosixPath(record.path)
+    if path.is_absolute() or ".." in path.parts:  # a catalogue that somebody else has written to
+        return None
+    try:
+        return guess_from(pool.run(FingerprintTask(), root / path))
+    except (InputError, TimedOutError, WorkerDiedError):
+        return None
+
+
+def _commit(catalogue: Catalogue, dataset: Dataset, records: Sequence[Record], organised: Organised) -> Dataset:
+    """One more revision, where anything was told anew."""
+    changed = [new for old, new in zip(records, organised.records, strict=True) if new != old]
+    note = {"told": len(changed), "conflicts": len(organised.conflicts)}
+    return catalogue.commit(dataset.name, changed, operation="organise", note=note, base=dataset.revision)
+
+
+def _folder(
+    dataset: Dataset, organised: Organised, parts: Parts, options: OrganiseOptions, about: Mapping[str, Any]
+) -> Folder:
+    subsets = (
+        balanced_per_region(
+            organised.records, options.per_region, seed=options.seed, parts=parts.parts, group_of=parts.group_of
+        )
+        if options.per_region is not None
+        else {}
+    )
+    return Folder(
+        facts=DatasetFacts(dataset.name, dataset.state, str(dataset.root), options.seed),
+        organised=organised,
+        parts=parts.parts,
+        group_of=parts.group_of,
+        balanced=subsets,
+        about=about,
+        split=parts.note,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
