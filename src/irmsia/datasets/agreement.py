@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -77,10 +77,13 @@ def _within(kind: ContradictionKind, records: Iterable[Record], key: Callable[[R
 
 def _compare(kind: ContradictionKind, keyed: Iterable[tuple[Hashable, Record]]) -> Agreement:
     """Files of one key should have one label."""
+    rows = list(keyed)
+    counts = Counter(key for key, _ in rows)
     groups: defaultdict[Hashable, list[Record]] = defaultdict(list)
-    for key, record in keyed:
-        groups[key].append(record)
-    several = [group for group in groups.values() if len(group) > 1]
+    for key, record in rows:
+        if counts[key] > 1:
+            groups[key].append(record)
+    several = list(groups.values())
     found = [_contradiction(kind, group) for group in several if len({normal_form(_label(row)) for row in group}) > 1]
     return Agreement(kind, len(several), len(found), _first(found))
 

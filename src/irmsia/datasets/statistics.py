@@ -213,12 +213,13 @@ def _duplicates(valid: Sequence[Record], look_alikes: LookAlikes) -> Duplicates:
 
 
 def _groups(valid: Sequence[Record], key: Callable[[Record], Hashable]) -> DuplicateGroups:
+    names = [key(row) for row in valid]
+    counts = Counter(names)
     paths: defaultdict[Hashable, list[str]] = defaultdict(list)
-    for row in valid:
-        name = key(row)
-        if name is not None:
+    for name, row in zip(names, valid, strict=True):
+        if name is not None and counts[name] > 1:  # a list for each file by itself would be most of the work
             paths[name].append(row.path)
-    several = [sorted(group) for group in paths.values() if len(group) > 1]
+    several = [sorted(group) for group in paths.values()]
     several.sort(key=lambda group: (-len(group), group))
     shown = tuple(tuple(group[:12]) for group in several[:_MOST_EXAMPLES])
     return DuplicateGroups(len(several), sum(len(group) - 1 for group in several), shown)
