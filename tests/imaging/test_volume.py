@@ -273,6 +273,9 @@ def test_what_is_no_volume() -> None:
                          (beside, UnsupportedError)):  # fmt: skip
         with pytest.raises(error):
             read_volume(files, LIMITS)
+    turning = [make_slice(texture((4, 5)), (0, 0, 0), number=at, spacing=(1 + at / 9, 1)) for at in range(70)]
+    with pytest.raises(UnsupportedError, match="64 directions"):
+        read_volume(turning, LIMITS)
     with pytest.raises(LimitExceededError):
         read_volume(series([0, 2, 4]), ReadLimits(frames=2))
     with pytest.raises(LimitExceededError):

@@ -25,6 +25,7 @@ _WHOLE = 0.02  # how near to a multiple of the least step a gap must be to mean 
 _ONE = 1e-3  # relative: two numbers of a header that mean the same
 _STATED_TILT = 0.1  # degrees
 _SAME_TIME = 0.02
+_MOST_DIRECTIONS = 64
 
 Vectors = NDArray[np.float64]
 
@@ -68,12 +69,18 @@ class Stack:
 
 
 def group_slices(heads: Sequence[SliceHead]) -> tuple[Group, ...]:
-    """The slices of each series, apart by size, type, direction, spacing, echo and kind; by their first slice."""
+    """The slices of each series, apart by size, type, direction, spacing, echo and kind; by their first slice.
+
+    Raises:
+        UnsupportedError: more than 64 directions or spacings in one series.
+    """
     found: dict[tuple[object, ...], list[list[int]]] = {}
     for number, head in enumerate(heads):
         alike = found.setdefault(_discrete(head), [])
         mine = next((group for group in alike if _is_parallel(heads[group[0]].place, head.place)), None)
         if mine is None:
+            if len(alike) >= _MOST_DIRECTIONS:
+                raise UnsupportedError(f"a series of more than {_MOST_DIRECTIONS} directions: no volume")
             alike.append([number])
         else:
             mine.append(number)
@@ -99,12 +106,9 @@ def _discrete(head: SliceHead) -> tuple[object, ...]:
 def _is_parallel(first: Place | None, other: Place | None) -> bool:
     if first is None or other is None:
         return first is other
-    turned = max(
-        float(np.abs(np.subtract(a, b)).max())
-        for a, b in ((first.row_cosine, other.row_cosine), (first.column_cosine, other.column_cosine))
-    )
     steps = ((first.row_mm, other.row_mm), (first.column_mm, other.column_mm))
-    return turned <= _ONE and all(abs(a - b) <= _ONE * a for a, b in steps)
+    cosines = zip(first.row_cosine + first.column_cosine, other.row_cosine + other.column_cosine, strict=True)
+    return all(abs(a - b) <= _ONE for a, b in cosines) and all(abs(a - b) <= _ONE * a for a, b in steps)
 
 
 def _title(heads: Sequence[SliceHead], members: Sequence[int]) -> str:

@@ -13,7 +13,9 @@ class ReadLimits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     file_bytes: int = Field(1024 * MIB, gt=0, description="bytes of one file")
-    inflated_bytes: int = Field(128 * MIB, gt=0, description="bytes of a deflated data set after inflating")
+    inflated_bytes: int = Field(
+        128 * MIB, gt=0, description="bytes of a deflated data set, or of a NIfTI file in gzip, after inflating"
+    )
     frame_pixels: int = Field(100_000_000, gt=0, description="pixels of one frame")
     frames: int = Field(16_384, gt=0, description="frames of one file")
     nesting: int = Field(64, gt=0, description="depth of nested sequences")
