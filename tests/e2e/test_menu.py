@@ -18,7 +18,8 @@ import pytest
 import typer
 
 from irmsia.cli.main import app
-from irmsia.cli.menu import ENTRIES, Menu, Tongue
+from irmsia.cli.menu_pages import DIAGNOSE, DOCUMENTATION, DOWNLOAD, MAIN, MANAGE, Page
+from irmsia.cli.menu_session import Menu, Tongue
 from tests.e2e.conftest import IRMSIA, Platform
 
 PATIENCE_S = 120
@@ -90,8 +91,10 @@ def environment(platform: Platform, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def menu(environment: dict[str, str]) -> Iterator[Terminal]:
-    """A menu that waits for a number."""
+    """A menu that waits for a number on its page for diagnosis."""
     terminal = Terminal("menu", environment=environment)
+    terminal.expect("Number: ")
+    terminal.type("5")
     terminal.expect("Number: ")
     yield terminal
     terminal.close()
@@ -105,6 +108,14 @@ def _start_server(menu: Terminal) -> list[psutil.Process]:
     running = menu.children()
     assert running
     return running
+
+
+def _leave(menu: Terminal) -> None:
+    """Go back to the first page, and out."""
+    menu.type("7")
+    menu.expect("Number: ")
+    menu.type("6")
+    assert menu.end() == 0
 
 
 def _assert_gone(processes: list[psutil.Process]) -> None:
@@ -140,8 +151,7 @@ def test_a_second_server_is_not_started(menu: Terminal) -> None:
     menu.expect("runs already")
     menu.expect("Number: ")
     assert len([process for process in menu.children() if "attached" in " ".join(process.cmdline())]) == 1
-    menu.type("7")
-    assert menu.end() == 0
+    _leave(menu)
     _assert_gone(running)
 
 
@@ -174,14 +184,15 @@ def test_ctrl_c_ends_an_entry_and_not_the_menu(menu: Terminal, many: Path, tmp_p
     menu.expect("Number: ")
     menu.type("2")
     assert "ready" in menu.expect("Number: ")
-    menu.type("7")
-    assert menu.end() == 0
+    _leave(menu)
     _assert_gone(running)
 
 
 def test_a_failure_is_one_line_and_the_menu_goes_on(environment: dict[str, str], tmp_path: Path) -> None:
     """No server, no such file, no such number: each is told."""
     menu = Terminal("menu", environment=environment | {"IRMSIA_HOME": str(tmp_path / "home")})
+    menu.expect("Number: ")
+    menu.type("5")
     menu.expect("Number: ")
     menu.type("2")
     assert "(UNAVAILABLE)" in menu.expect("Number: ")
@@ -191,8 +202,7 @@ def test_a_failure_is_one_line_and_the_menu_goes_on(environment: dict[str, str],
     assert "NOT_FOUND" in menu.expect("Number: ")
     menu.type("99")
     assert "There is no such number." in menu.expect("Number: ")
-    menu.type("7")
-    assert menu.end() == 0
+    _leave(menu)
 
 
 @pytest.mark.parametrize(("arguments", "locale"), [(("--language", "fr"), "C.UTF-8"), ((), "fr_FR.UTF-8")])
@@ -200,50 +210,108 @@ def test_the_menu_speaks_french(environment: dict[str, str], arguments: tuple[st
     """Where it is told to, or where the environment does."""
     terminal = Terminal("menu", *arguments, environment=environment | {"LC_ALL": locale})
     try:
-        shown = terminal.expect("Numéro : ")
-        assert [entry.said.fr in shown for entry in ENTRIES] == [True] * len(ENTRIES)
-        terminal.type("7")
+        for page, number in (MAIN, "1"), (DOWNLOAD, "5"), (MAIN, "2"), (MANAGE, "9"), (MAIN, "6"):
+            shown = terminal.expect("Numéro : ")
+            assert page.title.fr in shown
+            assert [entry.said.fr in shown for entry in page.entries] == [True] * len(page.entries)
+            terminal.type(number)
         assert terminal.end() == 0
     finally:
         terminal.close()
 
 
+def test_datasets_by_number(environment: dict[str, str], many: Path, tmp_path: Path) -> None:
+    """Scan, organise, statistics, split and export, then what to read: each runs, and the menu goes on."""
+    menu = Terminal("menu", environment=environment | {"IRMSIA_HOME": str(tmp_path / "home")})
+    try:
+        menu.expect("Number: ")
+        menu.type("2")
+        menu.expect("Number: ")
+        menu.type("1")
+        menu.expect("Folder of images: ")
+        menu.type(str(many))
+        menu.expect("Name of the dataset: ")
+        menu.type("phantoms")
+        assert "(" not in menu.expect("Number: ").partition("error")[1]
+        for number in "2", "4":
+            menu.type(number)
+            menu.expect("Name of the dataset: ")
+            menu.type("phantoms")
+            assert "INTERNAL" not in menu.expect("Number: ")
+        menu.type("8")
+        assert "phantoms" in menu.expect("Number: ")
+        menu.type("9")
+        menu.expect("Number: ")
+        menu.type("4")
+        menu.expect("Number: ")
+        menu.type("1")
+        assert "nih-chestxray14" in menu.expect("Number: ")
+        menu.type(CTRL_D)
+        assert menu.end() == 0
+    finally:
+        menu.close()
+
+
 def test_the_entries_are_those_of_the_first_quick_start() -> None:
     """Seven, in their order (S1.121)."""
-    assert [entry.said.en for entry in ENTRIES] == [
+    assert [entry.said.en for entry in DIAGNOSE.entries] == [
         "Start the gRPC server",
         "Health check",
         "Simple diagnosis",
         "Streaming diagnosis",
         "Batch diagnosis",
         "Write the proto files",
+        "Back",
+    ]
+
+
+def test_the_first_page_holds_the_four_of_the_data_pipeline() -> None:
+    """Download, manage, train, documentation, in their order (S2.82-S2.85)."""
+    assert [entry.said.en for entry in MAIN.entries] == [
+        "Download datasets",
+        "Manage datasets",
+        "Train a model",
+        "Documentation",
+        "Serve and diagnose",
         "Exit",
     ]
 
 
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        (DIAGNOSE, ["health", "diagnose", "diagnose", "diagnose", "proto"]),
+        (DOWNLOAD, ["search", "get"] * 3 + ["get"]),
+        (MANAGE, ["scan", "organise", "split", "stats", "balance", "merge", "export", "list"]),
+        (DOCUMENTATION, ["sources"]),
+    ],
+    ids=["diagnose", "download", "manage", "documentation"],
+)
 def test_every_entry_is_a_command_with_options_that_it_has(
-    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Page, expected: list[str], platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What an entry runs can be typed: the command takes its options (`--help` ends it before the work)."""
     root: Any = typer.main.get_command(app)
     monkeypatch.setenv("IRMSIA_HOME", str(platform.home))
-    monkeypatch.setattr("irmsia.cli.menu.read_line", lambda prompt: "")
+    monkeypatch.setattr("irmsia.cli.menu_session.read_line", lambda prompt: "" if "phantom" in prompt else "7")
     ran: list[str] = []
 
     def check(arguments: list[str]) -> None:
-        ran.append(arguments[0])
+        ran.append(arguments[1] if arguments[0] == "data" else arguments[0])
         options = [argument for argument in arguments if argument != "--"]
         assert root.main([*options, "--help"], prog_name="irmsia", standalone_mode=False) in {0, None}
 
-    for entry in ENTRIES[1:-1]:
-        assert entry.act is not None
-        entry.act(Menu(check, Tongue.EN, tmp_path))
-    assert ran == ["health", "diagnose", "diagnose", "diagnose", "proto"]
+    menu = Menu(check, Tongue.EN, tmp_path)
+    for entry in page.entries:
+        if entry.act not in (None, Menu.start_server):
+            assert entry.act is not None
+            entry.act(menu)
+    assert ran == expected
 
 
 def test_a_server_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The menu is left without an error of its own, and nothing is left running."""
-    monkeypatch.setattr("irmsia.cli.menu._GRACE_S", 0.1)
+    monkeypatch.setattr("irmsia.cli.menu_session._GRACE_S", 0.1)
     menu = Menu(lambda arguments: 0, Tongue.EN, tmp_path)
     command = [sys.executable, "-c", "import time; time.sleep(600)"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as server:

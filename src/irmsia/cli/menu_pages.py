@@ -1,0 +1,183 @@
+"""The pages of `irmsia menu`, in English and French. To add an entry, add a row: its number is its place."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from irmsia.cli.consoles import note
+from irmsia.cli.menu_session import Menu, Said
+
+IMAGE = Said("Image, Enter for a phantom: ", "Image, Entrée pour un fantôme : ")
+IMAGES = Said("Image or folder, Enter for four phantoms: ", "Image ou dossier, Entrée pour quatre fantômes : ")
+STUBS = Said("Folder to write to, Enter for irmsia-stubs: ", "Dossier de sortie, Entrée pour irmsia-stubs : ")
+SOUGHT = Said("Words to look for, Enter for all: ", "Mots à chercher, Entrée pour tout : ")
+SET = Said(
+    "Set to download (its id), Enter to go back: ", "Jeu à télécharger (son identifiant), Entrée pour revenir : "
+)
+PATIENTS = Said("At most how many patients, Enter for all: ", "Nombre maximal de patients, Entrée pour tous : ")
+FOLDER = Said("Folder of images: ", "Dossier d'images : ")
+NAME = Said("Name of the dataset: ", "Nom du jeu de données : ")
+NAMES = Said("Names of the datasets, with spaces between: ", "Noms des jeux de données, séparés par des espaces : ")
+NEW_NAME = Said("Name of the new dataset: ", "Nom du nouveau jeu de données : ")
+RATIOS = Said("Train/validation/test, Enter for 70/15/15: ", "Entraînement/validation/test, Entrée pour 70/15/15 : ")
+OUT = Said("Folder to write to: ", "Dossier de sortie : ")
+FORMAT = Said("csv, json, txt, monai or tree, Enter for csv: ", "csv, json, txt, monai ou tree, Entrée pour csv : ")
+TRAINING = Said(
+    "Prepare a set with 2, then train from its training_config.yaml. The packaged model is trained by `make starter`.",
+    "Préparez un jeu avec 2, puis entraînez avec son training_config.yaml. `make starter` entraîne le modèle fourni.",
+)
+QUICK_START = Said(
+    "irmsia data scan FOLDER --name mine ; irmsia data organise mine ; irmsia data stats mine ; "
+    "irmsia data split mine ; irmsia data export mine --format csv --out mine-csv",
+    "irmsia data scan DOSSIER --name monjeu ; irmsia data organise monjeu ; irmsia data stats monjeu ; "
+    "irmsia data split monjeu ; irmsia data export monjeu --format csv --out monjeu-csv",
+)
+GUIDES = Said(
+    "docs/datasets.md (datasets), docs/commands.md (every command), docs/starter.md (the packaged model)",
+    "docs/datasets.md (jeux de données), docs/commands.md (toutes les commandes), docs/starter.md (le modèle fourni)",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a page: something to do, or another page. With neither it is the way back, or out."""
+
+    said: Said
+    act: Callable[[Menu], None] | None = None
+    page: Page | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A question and its numbered answers."""
+
+    title: Said
+    entries: tuple[Entry, ...]
+
+
+def _simple(menu: Menu) -> None:
+    menu.run("diagnose", *menu.server(), "--", menu.ask(IMAGE, menu.phantom))
+
+
+def _streamed(menu: Menu) -> None:
+    menu.run("diagnose", "--stream", "--server", "auto", "--", menu.ask(IMAGE, menu.phantom))
+
+
+def _batch(menu: Menu) -> None:
+    menu.run("diagnose", "--batch", *menu.server(), "--", menu.ask(IMAGES, menu.phantoms))
+
+
+def _stubs(menu: Menu) -> None:
+    menu.run("proto", "--out", menu.ask(STUBS, lambda: "irmsia-stubs"))
+
+
+def _download(source: str, menu: Menu) -> None:
+    """Search a source, then fetch what is picked."""
+    menu.run("data", "search", source, "--", menu.ask(SOUGHT))
+    if chosen := menu.ask(SET):
+        patients = menu.ask(PATIENTS) if source != "kaggle" else ""
+        menu.run("data", "get", *(("--max-patients", patients) if patients else ()), "--", source, chosen)
+
+
+def _fetch_nih(menu: Menu) -> None:
+    menu.run("data", "get", "nih", "chest-xray14")
+
+
+def _scan(menu: Menu) -> None:
+    folder = menu.ask(FOLDER)
+    menu.run("data", "scan", "--name", menu.ask(NAME), "--", folder)
+
+
+def _named(command: str, menu: Menu) -> None:
+    menu.run("data", command, "--", menu.ask(NAME))
+
+
+def _split(menu: Menu) -> None:
+    name = menu.ask(NAME)
+    menu.run("data", "split", "--ratios", menu.ask(RATIOS, lambda: "70/15/15"), "--", name)
+
+
+def _merge(menu: Menu) -> None:
+    names = shlex.split(menu.ask(NAMES))
+    menu.run("data", "merge", "--name", menu.ask(NEW_NAME), "--", *names)
+
+
+def _export(menu: Menu) -> None:
+    name, kind = menu.ask(NAME), menu.ask(FORMAT, lambda: "csv")
+    menu.run("data", "export", "--format", kind, "--out", menu.ask(OUT), "--", name)
+
+
+def _tell(said: Said, menu: Menu) -> None:
+    note(said.in_(menu.tongue))
+
+
+BACK = Entry(Said("Back", "Retour"))
+
+DIAGNOSE = Page(
+    Said("What do you want to try?", "Que voulez-vous essayer ?"),
+    (
+        Entry(Said("Start the gRPC server", "Démarrer le serveur gRPC"), Menu.start_server),
+        Entry(Said("Health check", "État du serveur"), lambda menu: menu.run("health")),
+        Entry(Said("Simple diagnosis", "Diagnostic simple"), _simple),
+        Entry(Said("Streaming diagnosis", "Diagnostic en flux"), _streamed),
+        Entry(Said("Batch diagnosis", "Diagnostic par lot"), _batch),
+        Entry(Said("Write the proto files", "Écrire les fichiers proto"), _stubs),
+        BACK,
+    ),
+)
+
+DOWNLOAD = Page(
+    Said("From where?", "D'où ?"),
+    (
+        Entry(Said("NCI Imaging Data Commons (IDC)", "NCI Imaging Data Commons (IDC)"), partial(_download, "idc")),
+        Entry(
+            Said("The Cancer Imaging Archive (TCIA)", "The Cancer Imaging Archive (TCIA)"), partial(_download, "tcia")
+        ),
+        Entry(Said("Kaggle", "Kaggle"), partial(_download, "kaggle")),
+        Entry(Said("NIH ChestX-ray14", "NIH ChestX-ray14"), _fetch_nih),
+        BACK,
+    ),
+)
+
+MANAGE = Page(
+    Said("What shall be done with a dataset?", "Que faire d'un jeu de données ?"),
+    (
+        Entry(Said("Scan a folder", "Parcourir un dossier"), _scan),
+        Entry(Said("Organise", "Organiser"), partial(_named, "organise")),
+        Entry(Said("Split", "Répartir"), _split),
+        Entry(Said("Statistics", "Statistiques"), partial(_named, "stats")),
+        Entry(Said("Balance", "Équilibrer"), partial(_named, "balance")),
+        Entry(Said("Merge", "Fusionner"), _merge),
+        Entry(Said("Export", "Exporter"), _export),
+        Entry(Said("List", "Lister"), lambda menu: menu.run("data", "list")),
+        BACK,
+    ),
+)
+
+DOCUMENTATION = Page(
+    Said("What do you want to read?", "Que voulez-vous lire ?"),
+    (
+        Entry(
+            Said("Recommended datasets", "Jeux de données recommandés"),
+            lambda menu: menu.run("data", "sources", "--recommended"),
+        ),
+        Entry(Said("Quick start", "Démarrage rapide"), partial(_tell, QUICK_START)),
+        Entry(Said("Guides", "Guides"), partial(_tell, GUIDES)),
+        BACK,
+    ),
+)
+
+MAIN = Page(
+    Said("What do you want to do?", "Que voulez-vous faire ?"),
+    (
+        Entry(Said("Download datasets", "Télécharger des jeux de données"), page=DOWNLOAD),
+        Entry(Said("Manage datasets", "Gérer des jeux de données"), page=MANAGE),
+        Entry(Said("Train a model", "Entraîner un modèle"), partial(_tell, TRAINING)),
+        Entry(Said("Documentation", "Documentation"), page=DOCUMENTATION),
+        Entry(Said("Serve and diagnose", "Servir et diagnostiquer"), page=DIAGNOSE),
+        Entry(Said("Exit", "Quitter")),
+    ),
+)
