@@ -184,9 +184,10 @@ def scan(
     top = Path(os.path.realpath(root))
     walked = walk_tree(top)
     with open_catalogue(settings) as catalogue:
+        reader = _Reader(settings, meter, readers)
+        told, sheet = _told(settings, _remembered(catalogue, name, top), options)
         dataset = _dataset(catalogue, name, top)
-        work = _Scan(settings, catalogue, dataset, walked, options, _Reader(settings, meter, readers))
-        return work.run(began)
+        return _Scan(settings, catalogue, dataset, walked, reader, told, sheet).run(options.full, began)
 
 
 def look(
@@ -208,14 +209,49 @@ def look(
             counts[found.problem or "not an image"] += 1
 
 
-def _dataset(catalogue: Catalogue, name: str, top: Path) -> Dataset:
+def _remembered(catalogue: Catalogue, name: str, top: Path) -> _Memory:
+    """What earlier scans of the dataset were told.
+
+    Raises:
+        InvalidRequestError: the dataset of that name is of another folder.
+    """
     try:
         dataset = catalogue.get(name)
     except DatasetNotFoundError:
-        return catalogue.create(name, top)
+        return _Memory()
     if dataset.root != top:
         raise InvalidRequestError("the dataset of that name has another folder; take another name, or remove it first")
-    return dataset
+    return _Memory.of(catalogue.about(name))
+
+
+def _told(settings: Settings, before: _Memory, options: ScanOptions) -> tuple[_Memory, LabelSheet | None]:
+    """What this scan is told, and its label file; all of it is checked before anything is made or read.
+
+    A label file that an earlier scan named may be gone: what it said stays.
+    """
+    told = before.told(options)
+    if options.pattern:
+        _find_patients(settings, options.pattern, [])
+    if told.labels is None or (options.labels is None and not Path(told.labels).exists()):
+        return told, None
+    file = Path(told.labels)
+    columns = {name: getattr(told, name) for name in ("path_column", "label_column", "patient_column")}
+    sheet = read_labels(file, **columns)
+    return replace(told, sheet=hashlib.sha256(file.read_bytes()).hexdigest()), sheet
+
+
+def _find_patients(settings: Settings, pattern: str, paths: list[str]) -> dict[str, str]:
+    check_pattern(pattern)
+    limits = settings.limits.model_copy(update={"frame_seconds": PATTERN_SECONDS})
+    with open_pool(settings.model_copy(update={"limits": limits}), 1) as pool:
+        return find_patients(pool.run, pattern, paths)
+
+
+def _dataset(catalogue: Catalogue, name: str, top: Path) -> Dataset:
+    try:
+        return catalogue.get(name)
+    except DatasetNotFoundError:
+        return catalogue.create(name, top)
 
 
 class _Scan:
@@ -227,27 +263,24 @@ class _Scan:
         catalogue: Catalogue,
         dataset: Dataset,
         walked: Walked,
-        options: ScanOptions,
         reader: _Reader,
+        told: _Memory,
+        sheet: LabelSheet | None,
     ) -> None:
         self._settings, self._catalogue, self._dataset, self._walked = settings, catalogue, dataset, walked
-        self._reader = reader
+        self._reader, self._told, self._sheet = reader, told, sheet
         self._before = _Memory.of(catalogue.about(dataset.name))
-        self._told = self._before.told(options)
-        self._sheet = self._read_sheet()
-        if options.pattern:
-            self._find_patients(options.pattern, [])  # says now, and not after hours, that it is of no use
-        self._full = options.full or (self._before.headers and not self._told.headers)
 
-    def run(self, began: float) -> ScanReport:
+    def run(self, full: bool, began: float) -> ScanReport:
+        full = full or (self._before.headers and not self._told.headers)
         known = self._catalogue.stamps(self._dataset.name)
         if known and not self._walked.files:
             raise InvalidRequestError(
                 "the folder holds no file any more; is its disk there? The dataset stays as it was"
             )
         renamed = known.keys() if self._told.names_differently(self._before) else ()
-        comparison = self._compare(known, renamed)
-        about = {"root": str(self._dataset.root), "full": self._full, "headers": self._told.headers}
+        comparison = self._compare(known, renamed, full)
+        about = {"root": str(self._dataset.root), "full": full, "headers": self._told.headers}
         with open_scan_journal(self._settings.home / _JOURNALS, self._dataset.name, about) as journal:
             reading = self._read(comparison.to_read, journal)
             dataset, settler, removed = self._keep(known, comparison, reading, journal, set(renamed))
@@ -272,27 +305,8 @@ class _Scan:
             bytes_read=size,
         )
 
-    def _read_sheet(self) -> LabelSheet | None:
-        """The label file, if there is one; one that an earlier scan named may be gone, and what it said stays."""
-        told = self._told
-        if told.labels is None:
-            return None
-        file = Path(told.labels)
-        if not file.exists() and told.labels == self._before.labels:
-            return None
-        columns = {name: getattr(told, name) for name in ("path_column", "label_column", "patient_column")}
-        sheet = read_labels(file, **columns)
-        self._told = replace(told, sheet=hashlib.sha256(file.read_bytes()).hexdigest())
-        return sheet
-
-    def _find_patients(self, pattern: str, paths: list[str]) -> dict[str, str]:
-        check_pattern(pattern)
-        limits = self._settings.limits.model_copy(update={"frame_seconds": PATTERN_SECONDS})
-        with open_pool(self._settings.model_copy(update={"limits": limits}), 1) as pool:
-            return find_patients(pool.run, pattern, paths)
-
-    def _compare(self, known: Mapping[str, Stamp], renamed: Iterable[str]) -> Comparison:
-        comparison = compare(self._walked, known, full=self._full)
+    def _compare(self, known: Mapping[str, Stamp], renamed: Iterable[str], full: bool) -> Comparison:
+        comparison = compare(self._walked, known, full=full)
         if not renamed:
             return comparison
         again = {
@@ -353,7 +367,7 @@ class _Scan:
         settler = Settler(
             self._dataset.name,
             layout,
-            patients=self._find_patients(pattern, paths) if pattern is not None and paths else {},
+            patients=_find_patients(self._settings, pattern, paths) if pattern is not None and paths else {},
             sheet=self._sheet,
             before=some(paths) if self._dataset.samples else {},
             gone=by_digest(some(removed).values()) if removed and reading.images else {},
