@@ -15,7 +15,7 @@ from irmsia.errors import ChecksumMismatchError, InvalidRequestError, NotFoundEr
 
 UNLABELLED = "unlabelled"
 
-_MOST_LETTERS = 80
+_MOST_LETTERS, _MOST_BYTES = 80, 160
 _KEPT = frozenset(" ._-()+,#&")
 _BLOCK = 1 << 20
 _RESERVED = frozenset(
@@ -73,7 +73,7 @@ def safe_name(text: str) -> str:
     """A name of one level that every file system takes: no slash, no dots in front, no device, at most 80 letters."""
     plain = unicodedata.normalize("NFC", text)
     name = "".join(letter if letter.isalnum() or letter in _KEPT else "_" for letter in plain)
-    name = name.strip(" .")[:_MOST_LETTERS].strip(" .")
+    name = name.strip(" .")[:_MOST_LETTERS].encode()[:_MOST_BYTES].decode(errors="ignore").strip(" .")
     return f"_{name}" if not name or name.split(".")[0].lower() in _RESERVED else name
 
 

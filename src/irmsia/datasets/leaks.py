@@ -228,13 +228,16 @@ class _Gallery:
 
     def _judge_closely(self, candidate: Candidate, placement: Placement, likeness: Likeness) -> Leak:
         """Copy or alike: by the fine structures of the pictures as they are."""
-        outer, inner = self._read(candidate.outer), self._read(candidate.inner)
+        first, second = sorted((self._records[candidate.outer].path, self._records[candidate.inner].path))
+        leak = Leak(first, second, LeakKind.ALIKE, likeness.correlation, mirror=candidate.mirror)
+        try:
+            outer, inner = self._read(candidate.outer), self._read(candidate.inner)
+        except InputError:  # it could be read a moment ago
+            return replace(leak, kept=kept_share(placement))
         inner = _mirrored(inner, candidate.mirror)
         side = int(np.clip(min(*outer.shape, *inner.shape), *_LAST_SIDES))
         exact = align(outer, inner, placement, steps=((side, _LAST_ITERATIONS),))
         close = None if exact is None else compare(outer, inner, exact, Band(side, 1.0, 3.0))
-        first, second = sorted((self._records[candidate.outer].path, self._records[candidate.inner].path))
-        leak = Leak(first, second, LeakKind.ALIKE, likeness.correlation, mirror=candidate.mirror)
         if exact is None or close is None:
             return replace(leak, kept=kept_share(placement))
         leak = replace(leak, agreement=close.correlation, kept=kept_share(exact))
