@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from irmsia.app.data_scan import ScanOptions, ScanReport, look, scan
+from irmsia.app.data_scan import ScanReport, look, scan
 from irmsia.app.datasets import open_catalogue
+from irmsia.app.scan_told import ScanOptions
 from irmsia.datasets.record import LabelSource, PatientSource, Record, Told
 from irmsia.errors import InvalidRequestError, NotFoundError
 from irmsia.imaging.guard import DecoderPool

@@ -234,6 +234,22 @@ def test_intensities_are_those_of_numpy(values: np.ndarray, shift: float) -> Non
     assert found.deviation == pytest.approx(values.std(), abs=1e-2 + 1e-6 * abs(shift) ** 0.5)
 
 
+@given(
+    arrays.arrays(
+        st.sampled_from([np.uint8, np.int8, np.uint16, np.int16, np.int32, np.uint32]),
+        st.tuples(st.just(1), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3])),
+    )
+)
+def test_intensities_of_every_integer_type(values: np.ndarray) -> None:
+    """Law: whatever the type of the stored values, and however many samples a pixel has."""
+    found = measure(values)
+    exact = values.astype(np.float64)
+    assert found is not None
+    assert (found.minimum, found.maximum) == (exact.min(), exact.max())
+    assert found.mean == pytest.approx(exact.mean())
+    assert found.deviation == pytest.approx(exact.std(), rel=1e-6, abs=1e-3)
+
+
 def test_intensities_without_finite_values() -> None:
     """Infinities and NaN are not measured; where there is nothing else, nothing is told."""
     assert measure(np.array([np.nan, np.inf], np.float32)) is None

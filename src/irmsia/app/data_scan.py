@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from irmsia.app.compose import open_pool
 from irmsia.app.datasets import open_catalogue
-from irmsia.app.ordered import run_ordered
+from irmsia.app.scan_reader import FileReader, Meter, Readers
+from irmsia.app.scan_told import ABOUT, ScanMemory, ScanOptions, find_patients_of, tell
 from irmsia.datasets.catalogue import Catalogue
-from irmsia.datasets.inspect import MOST_FILES, Inspected, batches, inspect_batch
-from irmsia.datasets.label_sheet import LabelSheet, read_labels
-from irmsia.datasets.naming import PATTERN_SECONDS, check_pattern, find_patients
+from irmsia.datasets.label_sheet import LabelSheet
 from irmsia.datasets.record import Record
 from irmsia.datasets.rescan import (
     Comparison,
@@ -38,40 +32,12 @@ from irmsia.datasets.survey import SurveyTask
 from irmsia.datasets.tally import Tally
 from irmsia.datasets.walk import Stamp, Walked, walk_tree
 from irmsia.errors import DatasetNotFoundError, InvalidRequestError
-from irmsia.imaging.guard import DecoderPool
 from irmsia.settings.tree import Settings
-
-Advance = Callable[[int, int], None]
-"""Hears how many files, and how many bytes, were read more."""
-
-Meter = Callable[[int, int], AbstractContextManager[Advance]]
-"""Given how many files and bytes are to be read, gives who hears of the progress."""
-
-Readers = Callable[[int], AbstractContextManager[DecoderPool]]
-"""Opens decoder children, so many."""
 
 _OPERATION = "scan"
 _JOURNALS = "scans"
-
-
-@dataclass(frozen=True, slots=True)
-class ScanOptions:
-    """What a scan is told. What is null is as in the scan before.
-
-    Attributes:
-        labels: a table of labels, with the names of its columns where they are not the usual ones.
-        pattern: regular expression that finds the patient in a path; empty: none any more.
-        full: read everything again.
-        headers: decode no pixels.
-    """
-
-    labels: Path | None = None
-    path_column: str | None = None
-    label_column: str | None = None
-    patient_column: str | None = None
-    pattern: str | None = None
-    full: bool = False
-    headers: bool = False
+_MANY = 20_000
+"""Files of a folder from which on the catalogue takes as long as a child needs to start: it may start in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,43 +88,6 @@ class _Reading:
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """What the scans of a dataset were told, kept in its `about`, so that the next one need not be told again."""
-
-    labels: str | None = None
-    sheet: str | None = None
-    path_column: str | None = None
-    label_column: str | None = None
-    patient_column: str | None = None
-    pattern: str | None = None
-    headers: bool = False
-    spelled: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, about: Mapping[str, Any]) -> _Memory:
-        known = about.get(_OPERATION)
-        return cls(**known) if isinstance(known, dict) and known.keys() <= set(cls.__slots__) else cls()
-
-    def told(self, options: ScanOptions) -> _Memory:
-        """With what this scan is told."""
-        told: dict[str, Any] = {"headers": options.headers}
-        if options.labels is not None:
-            columns = {name: getattr(options, name) for name in ("path_column", "label_column", "patient_column")}
-            told |= {"labels": str(options.labels.absolute()), **columns}
-        if options.pattern is not None:
-            told["pattern"] = options.pattern or None
-        return replace(self, **told)
-
-    def names_differently(self, other: _Memory) -> bool:
-        """Whether labels or patients may be others than with ``other``."""
-        return _naming(self) != _naming(other)
-
-
-def _naming(memory: _Memory) -> tuple[str | None, ...]:
-    return memory.sheet, memory.path_column, memory.label_column, memory.patient_column, memory.pattern
-
-
 def scan(
     settings: Settings,
     root: Path,
@@ -183,9 +112,11 @@ def scan(
     options = options or ScanOptions()
     top = Path(os.path.realpath(root))
     walked = walk_tree(top)
-    with open_catalogue(settings) as catalogue:
-        reader = _Reader(settings, meter, readers)
-        told, sheet = _told(settings, _remembered(catalogue, name, top), options)
+    files = len(walked.files)
+    with FileReader(settings, files, meter=meter, readers=readers) as reader, open_catalogue(settings) as catalogue:
+        if files >= _MANY:
+            reader.start(1)
+        told, sheet = tell(settings, _remembered(catalogue, name, top), options)
         dataset = _dataset(catalogue, name, top)
         return _Scan(settings, catalogue, dataset, walked, reader, told, sheet).run(options.full, began)
 
@@ -202,14 +133,15 @@ def look(
     counts: Counter[str] = Counter() if skipped is None else skipped
     counts.update(walked.skipped)
     task = SurveyTask(str(top), headers=True, digests=False)
-    for found in _Reader(settings, meter).inspect(task, walked.files):
-        if found.record is not None:
-            yield found.record
-        else:
-            counts[found.problem or "not an image"] += 1
+    with FileReader(settings, len(walked.files), meter=meter) as reader:
+        for found in reader.inspect(task, walked.files):
+            if found.record is not None:
+                yield found.record
+            else:
+                counts[found.problem or "not an image"] += 1
 
 
-def _remembered(catalogue: Catalogue, name: str, top: Path) -> _Memory:
+def _remembered(catalogue: Catalogue, name: str, top: Path) -> ScanMemory:
     """What earlier scans of the dataset were told.
 
     Raises:
@@ -218,33 +150,10 @@ def _remembered(catalogue: Catalogue, name: str, top: Path) -> _Memory:
     try:
         dataset = catalogue.get(name)
     except DatasetNotFoundError:
-        return _Memory()
+        return ScanMemory()
     if dataset.root != top:
         raise InvalidRequestError("the dataset of that name has another folder; take another name, or remove it first")
-    return _Memory.of(catalogue.about(name))
-
-
-def _told(settings: Settings, before: _Memory, options: ScanOptions) -> tuple[_Memory, LabelSheet | None]:
-    """What this scan is told, and its label file; all of it is checked before anything is made or read.
-
-    A label file that an earlier scan named may be gone: what it said stays.
-    """
-    told = before.told(options)
-    if options.pattern:
-        _find_patients(settings, options.pattern, [])
-    if told.labels is None or (options.labels is None and not Path(told.labels).exists()):
-        return told, None
-    file = Path(told.labels)
-    columns = {name: getattr(told, name) for name in ("path_column", "label_column", "patient_column")}
-    sheet = read_labels(file, **columns)
-    return replace(told, sheet=hashlib.sha256(file.read_bytes()).hexdigest()), sheet
-
-
-def _find_patients(settings: Settings, pattern: str, paths: list[str]) -> dict[str, str]:
-    check_pattern(pattern)
-    limits = settings.limits.model_copy(update={"frame_seconds": PATTERN_SECONDS})
-    with open_pool(settings.model_copy(update={"limits": limits}), 1) as pool:
-        return find_patients(pool.run, pattern, paths)
+    return ScanMemory.of(catalogue.about(name))
 
 
 def _dataset(catalogue: Catalogue, name: str, top: Path) -> Dataset:
@@ -263,13 +172,13 @@ class _Scan:
         catalogue: Catalogue,
         dataset: Dataset,
         walked: Walked,
-        reader: _Reader,
-        told: _Memory,
+        reader: FileReader,
+        told: ScanMemory,
         sheet: LabelSheet | None,
     ) -> None:
         self._settings, self._catalogue, self._dataset, self._walked = settings, catalogue, dataset, walked
         self._reader, self._told, self._sheet = reader, told, sheet
-        self._before = _Memory.of(catalogue.about(dataset.name))
+        self._before = ScanMemory.of(catalogue.about(dataset.name))
 
     def run(self, full: bool, began: float) -> ScanReport:
         full = full or (self._before.headers and not self._told.headers)
@@ -280,10 +189,17 @@ class _Scan:
             )
         renamed = known.keys() if self._told.names_differently(self._before) else ()
         comparison = self._compare(known, renamed, full)
+        self._reader.start(len(comparison.to_read))
+        before = read_layout(known.keys(), spelled=self._before.spelled)  # while children start
         about = {"root": str(self._dataset.root), "full": full, "headers": self._told.headers}
         with open_scan_journal(self._settings.home / _JOURNALS, self._dataset.name, about) as journal:
             reading = self._read(comparison.to_read, journal)
-            dataset, settler, removed = self._keep(known, comparison, reading, journal, set(renamed))
+            removed = {*comparison.gone, *(reading.others & known.keys())}
+            layout = self._layout(before, known, reading, removed, anew=bool(renamed))
+            beside = (affected(before, layout, known, reading.images) | set(renamed)) - reading.images - removed
+            settler = self._settler(layout, reading, beside, removed, journal)
+            dataset = self._commit(settler, reading, beside, removed, journal)
+            self._remember(layout)
             journal.finish()
         size = sum(comparison.to_read[path][0] for path in reading.images)
         return ScanReport(
@@ -334,28 +250,15 @@ class _Scan:
         reading.others = to_read.keys() - reading.images - reading.unreadable.keys()
         return reading
 
-    def _keep(
-        self,
-        known: Mapping[str, Stamp],
-        comparison: Comparison,
-        reading: _Reading,
-        journal: ScanJournal,
-        renamed: set[str],
-    ) -> tuple[Dataset, Settler, set[str]]:
-        """Commit what was read, and what changes beside it."""
-        removed = {*comparison.gone, *(reading.others & known.keys())}
+    def _layout(
+        self, before: Layout, known: Mapping[str, Stamp], reading: _Reading, removed: set[str], *, anew: bool
+    ) -> Layout:
+        """What names say after this scan. ``anew``: also where no file came or went."""
         after = (known.keys() | reading.images) - removed
+        if after == known.keys() and not anew:
+            return before
         labels = self._sheet.labels() if self._sheet is not None else {}
-        layout = read_layout(after, spelled=self._before.spelled, labels=labels)
-        same = after == known.keys() and not renamed
-        before = layout if same else read_layout(known.keys(), spelled=self._before.spelled)
-        beside = affected(before, layout, after, reading.images) | (renamed & after - reading.images)
-        settler = self._settler(layout, reading, beside, removed, journal)
-        dataset = self._dataset
-        if reading.images or beside or removed:
-            dataset = self._commit(settler, reading, beside, removed, journal)
-        self._remember(layout)
-        return dataset, settler, removed
+        return read_layout(after, spelled=self._before.spelled, labels=labels)
 
     def _settler(
         self, layout: Layout, reading: _Reading, beside: set[str], removed: set[str], journal: ScanJournal
@@ -367,7 +270,7 @@ class _Scan:
         settler = Settler(
             self._dataset.name,
             layout,
-            patients=_find_patients(self._settings, pattern, paths) if pattern is not None and paths else {},
+            patients=find_patients_of(self._settings, pattern, paths) if pattern is not None and paths else {},
             sheet=self._sheet,
             before=some(paths) if self._dataset.samples else {},
             gone=by_digest(some(removed).values()) if removed and reading.images else {},
@@ -385,6 +288,8 @@ class _Scan:
             for path in sorted(beside & settler.before.keys()):
                 yield settler.settle(settler.before[path])
 
+        if not (reading.images or beside or removed):
+            return self._dataset
         note = {"read": len(reading.images), "removed": len(removed), "aliases": dict(settler.layout.classes.aliases)}
         base = self._dataset.revision
         name = self._dataset.name
@@ -393,44 +298,10 @@ class _Scan:
     def _remember(self, layout: Layout) -> None:
         told = replace(self._told, spelled=dict(layout.classes.spelled))
         if told != self._before:
-            self._catalogue.describe(self._dataset.name, {_OPERATION: asdict(told)})
+            self._catalogue.describe(self._dataset.name, {ABOUT: asdict(told)})
 
 
 def _flush(journal: ScanJournal, noted: list[tuple[str, Stamp, Record | None]]) -> None:
     if noted:
         journal.append(noted)
         noted.clear()
-
-
-class _Reader:
-    """Has decoder children read files."""
-
-    def __init__(self, settings: Settings, meter: Meter | None, readers: Readers | None = None) -> None:
-        self._workers = settings.engine.workers
-        self._meter = meter
-        self._open = readers or partial(open_pool, settings)
-
-    def inspect(
-        self, task: SurveyTask, files: Mapping[str, Stamp], *, flush: Callable[[], None] = lambda: None
-    ) -> Iterator[Inspected]:
-        """Read files, in order; ``flush`` is called when a batch has been taken."""
-        if not files:
-            return
-        workers = max(1, min(self._workers, len(files)))
-        total = sum(size for size, _ in files.values())
-        watched = nullcontext(_nobody) if self._meter is None else self._meter(len(files), total)
-        with watched as advance, self._open(workers) as pool, ThreadPoolExecutor(workers) as threads:
-            ask = partial(inspect_batch, pool.run, task)
-            try:
-                parted = batches(files.items(), most_files=max(1, min(MOST_FILES, len(files) // (4 * workers))))
-                for batch, found in run_ordered(parted, lambda batch: threads.submit(ask, batch), ahead=2 * workers):
-                    yield from found
-                    flush()
-                    advance(len(batch), sum(size for _, (size, _) in batch))
-            except BaseException:
-                pool.close()  # first, so that no thread waits for a file that nobody wants any more
-                raise
-
-
-def _nobody(count: int, size: int) -> None:
-    """Hears nothing."""

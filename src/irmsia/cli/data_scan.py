@@ -18,7 +18,8 @@ from irmsia.cli.options import AsJson
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from irmsia.app.data_scan import Advance, ScanReport
+    from irmsia.app.data_scan import ScanReport
+    from irmsia.app.scan_reader import Advance
     from irmsia.datasets.record import Record
 
 _MOST_ROWS = 12
@@ -87,8 +88,9 @@ def scan(
     repeated. Options that were given once need not be given again.
     """
     from irmsia.app.configure import read_settings
-    from irmsia.app.data_scan import ScanOptions, look
+    from irmsia.app.data_scan import look
     from irmsia.app.data_scan import scan as scan_folder
+    from irmsia.app.scan_told import ScanOptions
     from irmsia.errors import InvalidRequestError
 
     settings = read_settings()

@@ -48,6 +48,7 @@ _HEAD_BYTES = 1024
 _HASH_STEP = 8 << 20
 _LEAST_MAPPED = 1 << 16
 _BLOCK = 1 << 20
+_SMALL_INTEGERS = frozenset({"uint8", "int8", "uint16", "int16"})
 _OPENCV_NO_MEMORY = -4  # cv2.Error.StsNoMem
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0)
 
@@ -211,14 +212,16 @@ def _hashes(image: Image) -> Known:
 
 
 def measure(values: NDArray[Any]) -> Intensities | None:
-    """Range, mean and deviation of finite values, a block at a time; null where none is finite."""
+    """Range, mean and deviation of finite values; null where none is finite, or where their squares are not."""
+    if values.dtype.name in _SMALL_INTEGERS:
+        return _measure_integers(values)
     flat = values.reshape(-1)
     count, total, squares, low, high = 0, 0.0, 0.0, np.inf, -np.inf
     shift: float | None = None
-    for first in range(0, flat.size, _BLOCK):
+    for first in range(0, flat.size, _BLOCK):  # no second copy of a large frame
         block = flat[first : first + _BLOCK].astype(np.float64)
-        if flat.dtype.kind == "f":
-            block = block[np.isfinite(block)]
+        finite = np.isfinite(block)
+        block = block if finite.all() else block[finite]
         if not block.size:
             continue
         shift = float(block[0]) if shift is None else shift  # near the mean: squares of large values lose digits
@@ -233,6 +236,14 @@ def measure(values: NDArray[Any]) -> Intensities | None:
     mean = total / count
     found = Intensities(low, high, shift + mean, max(0.0, squares / count - mean * mean) ** 0.5)
     return found if np.isfinite((found.mean, found.deviation)).all() else None
+
+
+def _measure_integers(values: NDArray[Any]) -> Intensities:
+    """Of at most 16 bits, whose sums and squares OpenCV takes exactly, five times as fast."""
+    plane = values.reshape(1, -1)
+    low, high, _, _ = cv2.minMaxLoc(plane)
+    mean, deviation = cv2.meanStdDev(plane)
+    return Intensities(float(low), float(high), float(mean[0, 0]), float(deviation[0, 0]))
 
 
 def _is_constant(values: NDArray[Any]) -> bool:

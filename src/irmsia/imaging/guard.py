@@ -80,6 +80,12 @@ class DecoderPool:
         for child in started:
             child.wait_ready()
 
+    def start(self, children: int) -> None:
+        """Start so many children, at most the workers, and wait for none; what fails shows when one is needed."""
+        with self._lock, suppress(OverloadedError, WorkerDiedError):
+            while not self._closed and len(self._idle) + len(self._busy) < min(children, self._workers):
+                self._idle.append(Child(self._terms))
+
     def prepare(
         self,
         source: Source,
