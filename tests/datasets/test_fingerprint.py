@@ -21,8 +21,9 @@ from irmsia.datasets.fingerprint import (
     looks_from_json,
     looks_to_json,
     measure,
+    shrink,
 )
-from irmsia.datasets.fingerprint_task import FingerprintTask, guess_from
+from irmsia.datasets.fingerprint_task import FingerprintTask, seen_from
 from irmsia.errors import InternalError
 from irmsia.imaging.limits import ReadLimits
 from irmsia.imaging.phantoms import make_phantom
@@ -144,15 +145,37 @@ def test_a_table_is_read_as_it_was_written() -> None:
         looks_from_json(values | {"version": 0})
 
 
-@pytest.mark.parametrize("answer", [None, "x", [], [1.0], [float("nan")] * 60, [[0.0] * 60], {"a": 1}, [None] * 60])
+FEATURES, COPY = [0.0] * 60, bytes(64 * 64)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        "x",
+        (FEATURES,),
+        ([], COPY),
+        ([1.0], COPY),
+        ([float("nan")] * 60, COPY),
+        ([FEATURES], COPY),
+        ({"a": 1}, COPY),
+        ([None] * 60, COPY),
+        (FEATURES, b""),
+        (FEATURES, COPY + b"1"),
+        (FEATURES, "text"),
+        (FEATURES, None),
+    ],
+)
 def test_what_a_child_says_is_checked(answer: object) -> None:
     """A decoder child that was taken over can give no fingerprint that breaks its reader."""
-    assert guess_from(answer) is None
+    assert seen_from((FEATURES, COPY)) is not None
+    assert seen_from(answer) is None
 
 
 def test_a_child_measures_the_first_frame() -> None:
-    """The task gives the measures of the first frame as plain numbers."""
+    """The task gives the measures of the first frame as plain numbers, with a small copy."""
     content = make_phantom(3, "MR", "bright").data
-    told = FingerprintTask().run(memoryview(content), ReadLimits(), None, lambda done, total: None)
-    seen = measure(_grey(read_image(content, ReadLimits())))
-    assert isinstance(told, list) and np.allclose(told, seen, atol=0.05)
+    measures, copy = FingerprintTask().run(memoryview(content), ReadLimits(), None, lambda done, total: None)
+    shown = _grey(read_image(content, ReadLimits()))
+    assert np.allclose(measures, measure(shown), atol=0.05)
+    assert np.abs(np.frombuffer(copy, np.uint8).reshape(64, 64).astype(int) - shrink(shown)).max() <= 1

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from irmsia.app.compose import open_pool
-from irmsia.app.data_parts import Parts, Track, find_parts, saved_parts
+from irmsia.app.data_looks import look_at_pictures
+from irmsia.app.data_parts import Parts, Track, find_parts, saved_parts, to_compare
 from irmsia.app.datasets import open_catalogue
-from irmsia.app.ordered import run_ordered
 from irmsia.datasets.balance import Balanced, By, Method, balance, balanced_per_region
 from irmsia.datasets.catalogue import Catalogue
+from irmsia.datasets.duplicates import Grey
 from irmsia.datasets.field_corrections import Correction, Corrector, parse_corrections
 from irmsia.datasets.fingerprint import Guess
-from irmsia.datasets.fingerprint_task import FingerprintTask, guess_from
+from irmsia.datasets.fingerprint_task import Seen
 from irmsia.datasets.organise import Organised, needs_pixels, organise
 from irmsia.datasets.organised_files import (
     BalancedLists,
@@ -34,14 +34,10 @@ from irmsia.datasets.record import Record
 from irmsia.datasets.revisions import Dataset
 from irmsia.datasets.training_template import DatasetFacts
 from irmsia.errors import (
-    InputError,
     InvalidRequestError,
     NotReadableError,
-    TimedOutError,
-    WorkerDiedError,
     from_system,
 )
-from irmsia.imaging.guard import DecoderPool
 from irmsia.settings.tree import Settings
 
 FOLDER = "organised"
@@ -143,7 +139,10 @@ def organise_dataset(
         if not any(record.is_valid for record in records):
             raise InvalidRequestError("the dataset holds no readable image")
         asked = _to_look_at(dataset, records, options)
-        guesses = dict(track("looking", len(asked), look_at_pictures(pool, dataset.root, asked, workers=workers)))
+        compared = to_compare(saved_parts(catalogue, dataset, records), records)
+        pictures = list({record.path: record for record in (*asked, *compared)}.values())
+        looks = look_at_pictures(pool, dataset.root, pictures, workers=workers)
+        guesses, small = _sort_looks(track("looking", len(pictures), looks), asked, compared)
         organised = organise(
             records,
             titles=_titles(dataset),
@@ -151,35 +150,9 @@ def organise_dataset(
             look_at=lambda record: guesses.get(record.path),
         )
         dataset = _commit(catalogue, dataset, records, organised)
-        parts = find_parts(
-            catalogue,
-            dataset,
-            organised.records,
-            pool=pool,
-            workers=workers,
-            shares=options.shares,
-            seed=options.seed,
-            track=track,
-        )
+        parts = find_parts(catalogue, dataset, organised.records, small=small, shares=options.shares, seed=options.seed)
         metadata = write_folder(out, _folder(dataset, organised, parts, options, catalogue.about(name)))
     return OrganisedDataset(dataset, organised, out, metadata, looked_at=len(guesses))
-
-
-def look_at_pictures(
-    pool: DecoderPool, root: Path, records: Sequence[Record], *, workers: int
-) -> Iterator[tuple[str, Guess | None]]:
-    """Yield each path with what its pixels tell, in order; null where the file cannot be read any more."""
-    with ThreadPoolExecutor(workers) as threads:
-
-        def submit(record: Record) -> Future[Guess | None]:
-            return threads.submit(_guess, pool, root, record)
-
-        try:
-            for record, guess in run_ordered(records, submit, ahead=4 * workers):
-                yield record.path, guess
-        except BaseException:
-            pool.close()  # first, so that no thread waits for a file that nobody wants any more
-            raise
 
 
 def balance_dataset(
@@ -232,18 +205,23 @@ def _to_look_at(dataset: Dataset, records: Sequence[Record], options: OrganiseOp
     return [record for record in records if needs_pixels(record, _titles(dataset), corrector)]
 
 
+def _sort_looks(
+    looks: Iterable[tuple[str, Seen | None]], asked: Sequence[Record], compared: Sequence[Record]
+) -> tuple[dict[str, Guess], dict[str, Grey]]:
+    """What the pixels of ``asked`` files say, and the small copies of ``compared`` ones, by path."""
+    guessed, kept = {record.path for record in asked}, {record.path for record in compared}
+    guesses: dict[str, Guess] = {}
+    small: dict[str, Grey] = {}
+    for path, seen in looks:
+        if seen is not None and path in guessed:
+            guesses[path] = seen.guess
+        if seen is not None and path in kept:
+            small[path] = seen.small
+    return guesses, small
+
+
 def _titles(dataset: Dataset) -> tuple[str, ...]:
     return dataset.name, dataset.root.name
-
-
-def _guess(pool: DecoderPool, root: Path, record: Record) -> Guess | None:
-    path = PurePosixPath(record.path)
-    if path.is_absolute() or ".." in path.parts:  # a catalogue that somebody else has written to
-        return None
-    try:
-        return guess_from(pool.run(FingerprintTask(), root / path))
-    except (InputError, TimedOutError, WorkerDiedError):
-        return None
 
 
 def _commit(catalogue: Catalogue, dataset: Dataset, records: Sequence[Record], organised: Organised) -> Dataset:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
-import cv2
-import numpy as np
-
-from irmsia.app.ordered import run_ordered
 from irmsia.datasets.balance import group_by_patient
 from irmsia.datasets.catalogue import Catalogue
 from irmsia.datasets.duplicates import Grey
@@ -20,8 +14,6 @@ from irmsia.datasets.partition import Shares, report_of, split_by_shares
 from irmsia.datasets.quick_groups import quick_groups
 from irmsia.datasets.record import Record
 from irmsia.datasets.revisions import Dataset
-from irmsia.errors import InputError, TimedOutError, WorkerDiedError
-from irmsia.imaging.guard import DecoderPool
 
 Track = Callable[[str, int, Iterable[Any]], Iterable[Any]]
 """Gives items through and counts them; of what, and how many: for a progress bar."""
@@ -30,7 +22,7 @@ FIRST_LOOK = "first look"
 """Kind of parts that the leak gate has not seen."""
 
 _NAMES = {"validation": "val"}
-_SIDE = 64
+MOST_COMPARED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,31 +46,45 @@ def saved_parts(catalogue: Catalogue, dataset: Dataset, records: Sequence[Record
     return _parts(saved, saved.get("groups") or group_records(records))
 
 
+def to_compare(saved: Parts, records: Sequence[Record]) -> list[Record]:
+    """Whose pictures parts for a first look need: readable ones of nobody knows whom.
+
+    None where there is a split already, and none where they are so many that only the leak gate can compare them.
+    """
+    unknown = [record for record in records if record.is_valid and record.patient is None]
+    return [] if saved.made or len(unknown) > MOST_COMPARED else unknown
+
+
 def find_parts(
     catalogue: Catalogue,
     dataset: Dataset,
     records: Sequence[Record],
     *,
-    pool: DecoderPool,
-    workers: int,
+    small: Mapping[str, Grey],
     shares: Shares,
     seed: int,
-    track: Track,
 ) -> Parts:
     """`saved_parts`, else parts for a first look, by `irmsia.datasets.quick_groups`.
 
     Those are not saved: the split of a dataset is what `irmsia data split` made and the leak gate has passed.
+
+    Args:
+        catalogue: holds the saved split.
+        dataset: as it is now.
+        records: of it.
+        small: by path, small grey copies of `to_compare`; what is missing counts as alone.
+        shares: of the parts.
+        seed: of a split.
     """
     saved = saved_parts(catalogue, dataset, records)
     if saved.made:
         return saved
     valid = [record for record in records if record.is_valid]
-    unknown = [record for record in valid if record.patient is None]
-    pictures = dict(track("comparing", len(unknown), _pictures(dataset, unknown, pool, workers)))
-    groups = quick_groups(valid, {path: small for path, small in pictures.items() if small is not None})
+    groups = quick_groups(valid, small)
     wanted = shares.as_mapping()
     parts = split_by_shares(valid, groups, seed=seed, shares=wanted)
-    report = {"kind": FIRST_LOOK, "seed": seed, "settings": {"ratios": list(wanted.values())}}
+    asked = {"ratios": list(wanted.values()), "compared": len(small)}
+    report = {"kind": FIRST_LOOK, "seed": seed, "settings": asked}
     return _parts(report | {"parts": parts, "report": report_of(valid, groups, parts, wanted)}, groups, made=False)
 
 
@@ -90,32 +96,3 @@ def _parts(saved: Mapping[str, Any], groups: Mapping[str, str], *, made: bool = 
 
 def _by(groups: Mapping[str, str]) -> Callable[[Record], str]:
     return lambda record: groups.get(record.path, record.path)
-
-
-def _pictures(
-    dataset: Dataset, records: Sequence[Record], pool: DecoderPool, workers: int
-) -> Iterator[tuple[str, Grey | None]]:
-    """A small grey copy of every picture, in order; null of what cannot be read any more."""
-    with ThreadPoolExecutor(workers) as threads:
-
-        def submit(record: Record) -> Future[Grey | None]:
-            return threads.submit(_small, pool, dataset, record)
-
-        try:
-            for record, small in run_ordered(records, submit, ahead=4 * workers):
-                yield record.path, small
-        except BaseException:
-            pool.close()  # first, so that no thread waits for a file that nobody wants any more
-            raise
-
-
-def _small(pool: DecoderPool, dataset: Dataset, record: Record) -> Grey | None:
-    path = PurePosixPath(record.path)
-    if path.is_absolute() or ".." in path.parts:  # a catalogue that somebody else has written to
-        return None
-    try:
-        pixels = pool.render(dataset.root / path).pixels
-    except (InputError, TimedOutError, WorkerDiedError):
-        return None
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels
-    return np.asarray(cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), np.uint8)

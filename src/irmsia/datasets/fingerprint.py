@@ -106,7 +106,7 @@ def measure(grey: Grey) -> Features:
     Args:
         grey: (H, W) uint8, as a viewer shows it.
     """
-    small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float64)
+    small = shrink(grey).astype(np.float64)
     parts = (
         _histogram(small),
         _border(small),
@@ -117,6 +117,11 @@ def measure(grey: Grey) -> Features:
         [float(np.clip(np.log2(grey.shape[1] / grey.shape[0]), -2, 2))],
     )
     return np.concatenate([np.asarray(part, dtype=np.float64) for part in parts])
+
+
+def shrink(grey: Grey) -> Grey:
+    """The (64, 64) uint8 copy of a picture (H, W)."""
+    return np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def fit_looks(

@@ -1,4 +1,4 @@
-"""What a decoder child does to tell a file by its pixels: it gives measures, so that no pixels travel."""
+"""What a decoder child does to tell a file by its pixels: it gives measures and a small copy; no picture travels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from irmsia.datasets.fingerprint import Guess, known_looks, measure
+from irmsia.datasets.duplicates import Grey
+from irmsia.datasets.fingerprint import SIDE, Guess, known_looks, measure, shrink
 from irmsia.datasets.survey import first_frame
 from irmsia.errors import NoPixelDataError
 from irmsia.imaging.frames import OneFrame
@@ -17,24 +18,35 @@ from irmsia.imaging.read import Reading
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """A picture that was looked at: what its fingerprint says, and its (64, 64) grey copy."""
+
+    guess: Guess
+    small: Grey
+
+
+@dataclass(frozen=True, slots=True)
 class FingerprintTask:
     """Measure the first frame of one file; a task of `irmsia.imaging.guard.DecoderPool.run`."""
 
     def run(self, data: memoryview, limits: ReadLimits, key: bytes | None, tick: Callable[[int, int], None]) -> Any:
-        """The measures as plain numbers. Raises `InputError` leaves. Later frames are not decoded."""
+        """Measures and copy, for `seen_from`. Raises `InputError` leaves. Later frames are not decoded."""
         reading = Reading(data, limits, key, digest_input=False)
         for image in reading.images(OneFrame(), tick):
-            return measure(first_frame(image)).tolist()
+            shown = first_frame(image)
+            return measure(shown).tolist(), shrink(shown).tobytes()
         raise NoPixelDataError("the file holds no frame")
 
 
-def guess_from(answer: Any) -> Guess | None:
-    """What the package's looks make of a child's answer; null of one that is no fingerprint."""
+def seen_from(answer: Any) -> Seen | None:
+    """What the package's looks make of a child's answer; null of one that is none."""
+    looks = known_looks()
     try:
-        features = np.asarray(answer, dtype=np.float64)
+        measures, copy = answer
+        features = np.asarray(measures, dtype=np.float64)
+        small = np.frombuffer(copy, np.uint8).reshape(SIDE, SIDE)
     except (TypeError, ValueError):
         return None
-    looks = known_looks()
     if features.shape != looks.centre.shape or not np.isfinite(features).all():
         return None
-    return looks.guess(features)
+    return Seen(looks.guess(features), small)
