@@ -76,7 +76,8 @@ def resized(grey: Grey, draw: Draw) -> Grey:
     """To 40 to 200 % of its size; one in three to another shape as well."""
     scale = float(np.exp(draw.uniform(np.log(0.4), np.log(2.0))))
     stretch = float(draw.uniform(0.8, 1.25)) if draw.random() < 1 / 3 else 1.0
-    rows, columns = (max(24, round(extent * factor)) for extent, factor in zip(grey.shape, (scale, scale * stretch)))
+    factors = scale, scale * stretch
+    rows, columns = (max(24, round(extent * factor)) for extent, factor in zip(grey.shape, factors, strict=True))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(grey, (columns, rows), interpolation=method), np.uint8)
 
@@ -86,7 +87,9 @@ def cropped(grey: Grey, draw: Draw) -> Grey:
     kept = float(draw.uniform(0.80, 0.97))
     tall = kept ** float(draw.uniform(0, 1))
     rows, columns = round(grey.shape[0] * tall), round(grey.shape[1] * kept / tall)
-    top, left = (int(draw.integers(0, extent - size + 1)) for extent, size in zip(grey.shape, (rows, columns)))
+    top, left = (
+        int(draw.integers(0, extent - size + 1, strict=True)) for extent, size in zip(grey.shape, (rows, columns))
+    )
     return grey[top : top + rows, left : left + columns].copy()
 
 
