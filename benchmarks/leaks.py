@@ -87,9 +87,8 @@ def cropped(grey: Grey, draw: Draw) -> Grey:
     kept = float(draw.uniform(0.80, 0.97))
     tall = kept ** float(draw.uniform(0, 1))
     rows, columns = round(grey.shape[0] * tall), round(grey.shape[1] * kept / tall)
-    top, left = (
-        int(draw.integers(0, extent - size + 1, strict=True)) for extent, size in zip(grey.shape, (rows, columns))
-    )
+    sides = zip(grey.shape, (rows, columns), strict=True)
+    top, left = (int(draw.integers(0, extent - size + 1)) for extent, size in sides)
     return grey[top : top + rows, left : left + columns].copy()
 
 
