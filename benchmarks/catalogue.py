@@ -234,8 +234,11 @@ def run_rescan(scratch: Path, report: Report, most: int) -> None:
     """Second scans after one change, each size in a process of its own, so that its memory is its own."""
     rows = []
     for size in (size for size in RESCAN_SIZES if size <= most):
-        command = [sys.executable, "-m", "benchmarks.catalogue", "--one-rescan", str(size), "--scratch", str(scratch)]
-        rows.append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+        command = [sys.executable, "-m", "benchmarks.catalogue", "--scratch", str(scratch)]
+        subprocess.run([*command, "--fill", str(size)], check=True)
+        done = subprocess.run([*command, "--one-rescan", str(size)], check=True, stdout=subprocess.PIPE)
+        rows.append(json.loads(done.stdout))
+        shutil.rmtree(scratch / f"files-{size}")
     report.figures["rescan"] = rows
     first = rows[0]
     if first["others_cores"] >= QUIET:
@@ -245,9 +248,8 @@ def run_rescan(scratch: Path, report: Report, most: int) -> None:
 
 
 def one_rescan(scratch: Path, count: int) -> dict[str, float]:
-    """Fill a folder and its catalogue, change one file, scan; median of five."""
-    root, settings = scratch / f"files-{count}", Settings(home=scratch / f"home-{count}")
-    _fill(root, settings, count)
+    """Change one file of a folder that `fill` filled, and scan; median of five."""
+    root, settings = _place(scratch, count)
     changed = root / "000" / "0000.png"
     wall, cpu, others = [], [], []
     for number in range(5):
@@ -260,7 +262,6 @@ def one_rescan(scratch: Path, count: int) -> dict[str, float]:
         wall.append(timing.wall)
         cpu.append(timing.cpu)
         others.append(load.cores())
-    shutil.rmtree(root)
     return {
         "files": count, "seconds": statistics.median(wall), "cpu_seconds": statistics.median(cpu),
         "others_cores": statistics.median(others),
@@ -274,7 +275,13 @@ def _check(found: ScanReport, count: int) -> None:
         raise SystemExit(f"the re-scan read {found.read} of {found.files}")
 
 
-def _fill(root: Path, settings: Settings, count: int) -> None:
+def _place(scratch: Path, count: int) -> tuple[Path, Settings]:
+    return scratch / f"files-{count}", Settings(home=scratch / f"home-{count}")
+
+
+def fill(scratch: Path, count: int) -> None:
+    """Make so many empty files, thousands, and catalogue entries for them that were never read."""
+    root, settings = _place(scratch, count)
     for folder in range(count // 1000):
         (root / f"{folder:03}").mkdir(parents=True)
         for number in range(1000):
@@ -352,9 +359,13 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=1_000_000, help="files of the largest re-scan")
     parser.add_argument("--scratch", type=Path, help="where files are made; a temporary folder unless told")
     parser.add_argument("--json", type=Path, help="write the figures as JSON")
+    parser.add_argument("--fill", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--one-rescan", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
+    if arguments.fill:
+        fill(arguments.scratch, arguments.fill)
+        return 0
     if arguments.one_rescan:
         print(json.dumps(one_rescan(arguments.scratch, arguments.one_rescan)))
         return 0
