@@ -146,7 +146,8 @@ def _print(report: ScanReport) -> None:
     from rich.columns import Columns
 
     console = make_console()
-    tally, rate = report.tally, report.read / max(report.seconds, 1e-3)
+    tally, seconds = report.tally, report.seconds
+    rate = f", {report.read / max(seconds, 1e-3):,.0f} files/s" if report.read else ""
     done = [
         f"{report.files:,} files: {report.read:,} read",
         *_some({"read before": report.resumed, "unchanged": report.unchanged}),
@@ -158,7 +159,7 @@ def _print(report: ScanReport) -> None:
     )
     console.print(
         f"{tally.samples:,} samples, {tally.masks:,} masks ({report.orphan_masks:,} without image),"
-        f" {tally.patients:,} patients; {report.seconds:.1f} s, {rate:,.0f} files/s"
+        f" {tally.patients:,} patients; {seconds:.1f} s{rate}"
     )
     tables = {"label": tally.labels, "format": tally.formats, "modality": tally.modalities, "problem": tally.problems}
     console.print(Columns([_table(title, counts) for title, counts in tables.items() if counts], padding=(0, 4)))
@@ -222,6 +223,10 @@ def _print_look(records: Iterable[Record], skipped: Counter[str], *, as_json: bo
     console = make_console()
     told = ", ".join([f"{files:,} files", *(f"{len(values):,} {word}" for word, values in distinct.items())])
     console.print(f"{told}; {seconds:.1f} s, {files / max(seconds, 1e-3):,.0f} files/s")
-    console.print(Columns([_table(word, +counts) for word, counts in found.items() if +counts], padding=(0, 4)))
+    console.print(
+        Columns(
+            [_table(word, dict((+counts).most_common())) for word, counts in found.items() if +counts], padding=(0, 4)
+        )
+    )
     if +skipped:
         note(f"left out: {', '.join(_some(skipped))}")

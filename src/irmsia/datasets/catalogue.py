@@ -133,9 +133,8 @@ class Catalogue:
         with reading(self._engine) as connection:
             found = _find(connection, name)
             kinds = list(samples.count_kinds(connection, found.key))
-            labels = samples.count_labels(connection, found.key, found.dataset.revision)
             patients = samples.count_patients(connection, found.key)
-        return make_tally(kinds, labels, patients)
+        return make_tally(kinds, patients)
 
     def stamps(self, name: str) -> dict[str, tuple[int, int]]:
         """Size and time stamp (nanoseconds) of every file of the newest revision, by path."""

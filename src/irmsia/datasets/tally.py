@@ -20,8 +20,7 @@ class Tally:
         files: all that are catalogued.
         samples: those that nothing is wrong with, masks left out.
         masks: lesion masks.
-        formats, modalities: of samples; ``unknown`` where nothing tells.
-        labels: of samples and of files with a problem; ``unlabelled`` for none.
+        formats, modalities, labels: of samples; ``unknown`` where nothing tells, ``unlabelled`` without a label.
         problems: codes.
         patients: how many different ones are known.
     """
@@ -36,28 +35,25 @@ class Tally:
     patients: int
 
 
-def make_tally(
-    kinds: Iterable[tuple[str | None, str | None, str | None, int]], labels: Mapping[str | None, int], patients: int
-) -> Tally:
-    """From counts by format, modality and problem, counts by label, and the number of patients."""
-    formats, modalities, problems = Counter[str](), Counter[str](), Counter[str]()
-    for format_, modality, problem, count in kinds:
+def make_tally(kinds: Iterable[tuple[str | None, str | None, str | None, str | None, int]], patients: int) -> Tally:
+    """From counts by format, modality, problem and label, and the number of patients."""
+    formats, modalities, labels, problems = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    for format_, modality, problem, label, count in kinds:
         if problem is None:
             formats[format_ or UNKNOWN] += count
             modalities[modality or UNKNOWN] += count
+            labels[label or UNLABELLED] += count
         else:
             problems[problem] += count
     masks = problems.pop(MASK, 0)
     samples = formats.total()
-    named = Counter({label or UNLABELLED: count for label, count in labels.items()})
-    named[UNLABELLED] -= masks  # they never have one
     return Tally(
         files=samples + masks + problems.total(),
         samples=samples,
         masks=masks,
         formats=_sorted(formats),
         modalities=_sorted(modalities),
-        labels=_sorted(+named),
+        labels=_sorted(labels),
         problems=_sorted(problems),
         patients=patients,
     )

@@ -79,12 +79,15 @@ def count_labels(connection: Connection, dataset: int, revision: int | None = No
     return {label: count for label, count in connection.execute(asked)}
 
 
-def count_kinds(connection: Connection, dataset: int) -> Iterator[tuple[str | None, str | None, str | None, int]]:
-    """How many files of the newest revision have each format, modality and problem, null where there is none."""
+def count_kinds(
+    connection: Connection, dataset: int
+) -> Iterator[tuple[str | None, str | None, str | None, str | None, int]]:
+    """How many files of the newest revision have each format, modality, problem and label, null where there is none."""
     facts = _parsed(connection)
-    kinds = [facts["format"].as_string(), facts[("modality", "value")].as_string(), facts["problem"].as_string()]
+    words = [facts["format"].as_string(), facts[("modality", "value")].as_string(), facts["problem"].as_string()]
+    kinds = [*words, sample.c.label]
     for row in connection.execute(select(*kinds, func.count()).where(_open(dataset)).group_by(*kinds)):
-        yield row[0], row[1], row[2], row[3]
+        yield row[0], row[1], row[2], row[3], row[4]
 
 
 def count_patients(connection: Connection, dataset: int) -> int:
