@@ -55,7 +55,7 @@ json.dump(said, open(f"{folder}/said.json", "w"))
 """
 
 _IDC = """
-import json, resource, sys
+import json, re, sys
 import idc_index_data
 from pathlib import Path
 
@@ -69,7 +69,8 @@ client = idc.IDCClient()
 said = {"collections": client.get_collections(), "patients": client.get_patients("phantom_lung", outputFormat="list")}
 client.download_from_selection(f"{folder}/lung", collection_id="phantom_lung", quiet=False, show_progress_bar=False)
 client.download_from_selection(f"{folder}/breast", patientId=["PX=1", "PX=2"], quiet=False, show_progress_bar=False)
-said["kilobytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+# not ru_maxrss: that of the process which started this one is counted in
+said["kilobytes"] = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 said["urls"] = client.get_series_file_URLs(sys.stdin.read().strip())
 json.dump(said, open(f"{folder}/said.json", "w"))
 """

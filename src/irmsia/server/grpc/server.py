@@ -38,9 +38,6 @@ _PENDING = 10_000
 _WINDOW_BYTES = 16 * 1024
 """What of a message may come before anybody wants to read it: thousands of calls that are turned away hold little."""
 
-_AT_ONCE = 100
-"""Calls of one connection; more wait at the client, where they cost this server nothing."""
-
 _FAREWELL_S = 0.5
 """How long late-comers, then streams of the health and reflection services, may linger when all work is answered."""
 
@@ -168,6 +165,5 @@ def _options(config: GrpcServerConfig) -> list[tuple[str, int]]:
         # Windows that gRPC lets grow by itself take several MiB a stream: 300 MiB more with 32 large uploads at once.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
-        ("grpc.max_concurrent_streams", _AT_ONCE),
         ("grpc.so_reuseport", 0),  # two servers must never share one port unawares
     ]
